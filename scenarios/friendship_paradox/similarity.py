@@ -1,0 +1,65 @@
+"""Persona and post vectors on an integer grid, so that every cosine is the same number on every machine.
+
+A vector is rounded to integers of length about `GRID`. Products of two such vectors, and their sums, are integers that
+float32 (two posts) and float64 (sums of posts) hold exactly, whatever order a BLAS library adds them in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+DIMS = 128
+"""Dimensions of the hashed space; arbitrary, a few hundred distinct words collide rarely."""
+GRID = 2000
+"""Length of a vector on the grid: 2000² < 2²⁴, so a float32 dot product is exact."""
+
+
+def on_grid(vectors: np.ndarray) -> np.ndarray:
+    """Scale rows to length GRID and round; a zero row stays zero."""
+    norms = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    return np.rint(np.divide(vectors * GRID, norms, out=np.zeros_like(vectors), where=norms > 0))
+
+
+def persona_vectors(texts: Sequence[str]) -> np.ndarray:
+    """Hashed TF-IDF of persona texts, shape (n, DIMS), float32 integers.
+
+    Words are hashed by crc32 with a sign bit (Weinberger et al. 2009, doi:10.1145/1553374.1553516); idf is
+    ln((1 + n)/(1 + df)) + 1.
+    """
+    counted = [Counter(re.findall(r"[^\W\d_]{3,}", text.lower())) for text in texts]
+    frequency = Counter(word for counts in counted for word in counts)
+    place = {word: _place(word) for word in frequency}
+    out = np.zeros((len(texts), DIMS))
+    for row, counts in zip(out, counted, strict=True):
+        for word, count in counts.items():
+            at, sign = place[word]
+            row[at] += sign * count * (math.log((1 + len(texts)) / (1 + frequency[word])) + 1)
+    return on_grid(out).astype(np.float32)
+
+
+def _place(word: str) -> tuple[int, float]:
+    code = zlib.crc32(word.encode())
+    return code % DIMS, 1.0 if code & 0x80000000 else -1.0
+
+
+def post_vectors(personas: np.ndarray, authors: np.ndarray, noise: float, chance: Any, t: int) -> np.ndarray:
+    """Vectors of posts written in step ``t``: persona plus noise of expected length ``noise``, normalised."""
+    draws = np.stack([chance.stream("step", t, "post noise", int(a)).standard_normal(DIMS) for a in authors])
+    return on_grid(personas[authors] / GRID + draws * (noise / math.sqrt(DIMS))).astype(np.float32)
+
+
+def top(scores: np.ndarray, k: int) -> list[int]:
+    """Positions of the k largest scores, best first; equal ones in the order given; -inf never."""
+    if len(scores) > 4 * k:
+        near = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+    else:
+        near = np.arange(len(scores))
+    near = near[np.isfinite(scores[near])]
+    return near[np.argsort(-scores[near], kind="stable")][:k].tolist()

@@ -1,0 +1,68 @@
+"""simworld: a laboratory for societies of persona agents.
+
+Importing it loads nothing heavy; each name is fetched from its room when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simworld.agent import Agent, Entity
+    from simworld.errors import SimworldError
+    from simworld.mind import Answers, Mind, vectorised
+    from simworld.observe import Finding, Observer
+    from simworld.persona import Persona, read_cast, sample_population
+    from simworld.run import Run, load_run, resume, run, verify
+    from simworld.schema import Decision, Globals, Params, Refusal, field
+    from simworld.world import Encounter, World
+
+_HOMES = {
+    "agent": ("Agent", "Entity"),
+    "errors": ("SimworldError",),
+    "mind": ("Answers", "Mind", "vectorised"),
+    "observe": ("Finding", "Observer"),
+    "persona": ("Persona", "read_cast", "sample_population"),
+    "run": ("Run", "load_run", "resume", "run", "verify"),
+    "schema": ("Decision", "Globals", "Params", "Refusal", "field"),
+    "world": ("Encounter", "World"),
+}
+_ROOM_OF = {name: room for room, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Agent",
+    "Answers",
+    "Decision",
+    "Encounter",
+    "Entity",
+    "Finding",
+    "Globals",
+    "Mind",
+    "Observer",
+    "Params",
+    "Persona",
+    "Refusal",
+    "Run",
+    "SimworldError",
+    "World",
+    "field",
+    "load_run",
+    "read_cast",
+    "resume",
+    "run",
+    "sample_population",
+    "vectorised",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    room = _ROOM_OF.get(name)
+    if room is None:
+        raise AttributeError(f"module 'simworld' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"simworld.{room}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

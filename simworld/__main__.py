@@ -1,0 +1,5 @@
+"""``python -m simworld``."""
+
+from simworld.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The mind protocol, and the mind that follows a table of rule policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from simworld.errors import RunError
+from simworld.mind._answers import Answers, checked, checked_columns
+from simworld.mind._question import Columns, Question
+from simworld.schema import Decision
+
+type Policy = Callable[..., Any]
+"""``(persona, observation, memory, rng) -> decision``. It may return the decision, a dict of its fields, or the bare
+value of an only field; marked `vectorised` it gets and returns columns."""
+
+
+@runtime_checkable
+class Mind(Protocol):
+    """Anything that can answer questions."""
+
+    label: str
+    """What kind of mind answered: ``rules``, ``null``, a model's name. Shown wherever its decisions are."""
+
+    def decide(self, question: Question) -> Answers:
+        """Answer for every agent asked; an unusable answer is a `simworld.schema.Refusal`, never a default."""
+        ...
+
+
+def vectorised[F: Policy](policy: F) -> F:
+    """Mark a policy that decides for all agents asked at once.
+
+    It is called ``(personas, observation, memory, rng)`` with `Personas`, `Columns`, a sequence of memories and
+    `ColumnDraws`, and returns a dict of arrays of shape (n,), one a field of the decision.
+    """
+    policy.vectorised = True  # type: ignore[attr-defined]
+    return policy
+
+
+class RuleMind:
+    """Answers by a table of policies, one for each decision class."""
+
+    def __init__(
+        self,
+        policies: Mapping[type[Decision], Policy],
+        label: str = "rules",
+        fallback: Callable[[type[Decision]], Policy] | None = None,
+    ) -> None:
+        self.label = label
+        self._policies = dict(policies)
+        self._fallback = fallback
+        """Makes the policy of a decision that the table lacks."""
+
+    def decide(self, question: Question) -> Answers:
+        """Answer by the policy of this decision.
+
+        Raises:
+            RunError: there is no policy for the decision, or it needs columns and the scenario gave none.
+        """
+        policy = self._policies.get(question.decision)
+        if policy is None and self._fallback is not None:
+            policy = self._policies[question.decision] = self._fallback(question.decision)
+        if policy is None:
+            known = ", ".join(d.__name__ for d in self._policies) or "none"
+            raise RunError(
+                f"mind {self.label!r} has no policy for decision {question.decision.__name__!r} (it has: {known}); "
+                f"add one to the scenario's policies[{self.label!r}]"
+            )
+        memories = question.memories
+        if getattr(policy, "vectorised", False):
+            if not isinstance(question.observe, Columns):
+                raise RunError(
+                    f"the {self.label} policy for {question.decision.__name__!r} is vectorised; "
+                    "pass the observation as a dict of columns"
+                )
+            columns = policy(question.personas(), question.observe, memories, question.column_draws())
+            return checked_columns(question, columns)
+        observations = question.observations()
+        remembered = [None] * len(observations) if memories is None else [memories[i] for i in question.ids.tolist()]
+        raw = list(map(policy, question.personas(), observations, remembered, question.draws()))
+        return checked(question, raw, observations)

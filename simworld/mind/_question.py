@@ -1,0 +1,178 @@
+"""What a mind is asked: one decision class, many agents, what each of them observes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simworld.persona import Persona, trait_z
+from simworld.rng import Chance, Draws
+from simworld.schema import Decision
+
+type Ids = npt.NDArray[np.int64]
+type Check = Callable[[int, Any, Any], tuple[str, str] | None]
+"""``check(agent id, decision, observation) -> (field, reason)`` when the answer is impossible, else None."""
+
+
+@functools.cache
+def _row_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("Observation", names)  # noqa: PYI024 - the fields are known only at run time
+
+
+class Columns:
+    """Observations as columns: ``observation.share`` is an array of shape (n,), one element an agent asked."""
+
+    def __init__(self, columns: Mapping[str, Any], n: int) -> None:
+        for name, column in columns.items():
+            if len(column) != n:
+                raise ValueError(f"observation column {name!r} has {len(column)} values for {n} agents asked")
+        self._columns = dict(columns)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_columns"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def rows(self) -> Iterator[Any]:
+        """Yield one named tuple an agent, its fields plain Python values."""
+        lists = [c.tolist() if isinstance(c, np.ndarray) else list(c) for c in self._columns.values()]
+        return map(_row_type(tuple(self._columns))._make, zip(*lists, strict=True))
+
+    def take(self, index: npt.NDArray[np.intp]) -> Columns:
+        """Return the rows at these positions."""
+        return Columns({k: np.asarray(v)[index] for k, v in self._columns.items()}, len(index))
+
+
+class Personas(Sequence[Persona | None]):
+    """The personas of the agents asked, and their traits as columns."""
+
+    def __init__(self, everyone: Sequence[Persona] | None, ids: Ids) -> None:
+        self._everyone = everyone
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, at: Any) -> Any:
+        return None if self._everyone is None else self._everyone[self._ids[at]]
+
+    def __iter__(self) -> Iterator[Persona | None]:
+        if self._everyone is None:
+            return iter([None] * len(self._ids))
+        everyone = self._everyone
+        return (everyone[i] for i in self._ids.tolist())
+
+    def z(self, letter: str) -> npt.NDArray[np.float64]:
+        """Return the standardised trait of every agent asked, shape (n,), in [-3, 3]; 0 where unknown."""
+        return np.array([0.0 if p is None else trait_z(p, letter) for p in self], dtype=np.float64)
+
+
+class ColumnDraws:
+    """Draws for many agents at once: element i belongs to agent ``ids[i]`` whoever else is asked."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._calls = 0
+
+    def random(self) -> npt.NDArray[np.float64]:
+        """Return uniforms in [0, 1), shape (n,)."""
+        asked, call = self._question, self._calls
+        self._calls += 1
+        out = np.empty(len(asked.ids))
+        for occurrence, at in asked.by_occurrence():
+            everyone = asked.chance.uniforms(asked.n_agents, *asked.stream_name, occurrence, "call", call)
+            if at is None:
+                # Everyone asked in order is the common case of a vectorised step: no gather.
+                return everyone if asked.asks_everyone else everyone[asked.ids]
+            out[at] = everyone[asked.ids[at]]
+        return out
+
+    def bernoulli(self, p: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return True with probability ``p`` (a number or shape (n,))."""
+        return np.asarray(self.random() < np.asarray(p))
+
+    def integers(self, low: npt.ArrayLike, high: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return integers in [low, high), shape (n,); bounds are numbers or shape (n,)."""
+        low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
+        return np.asarray(low + (self.random() * (high - low)).astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One decision asked of many agents at one moment; everybody sees the same snapshot."""
+
+    decision: type[Decision]
+    purpose: str
+    """Names the draws and the tape position; the decision's class name unless the scenario says otherwise."""
+    ids: Ids
+    """Agents asked, in the order in which the answers are wanted; an agent may occur twice."""
+    occurrences: Ids | int
+    """How often each was asked this before in this step; one number when it is the same for all."""
+    observe: Callable[[int], Any] | Columns
+    """What each agent sees: a function of its id, or columns."""
+    chance: Chance
+    step: int
+    n_agents: int
+    """Rows of the state table; ids are below it."""
+    everyone: Sequence[Persona] | None = None
+    memories: Sequence[Any] | None = None
+    check: Check | None = None
+    asks_everyone: bool = False
+    """Whether ``ids`` is 0..n_agents-1 in order."""
+
+    @property
+    def stream_name(self) -> tuple[str | int, ...]:
+        """Name of the draws of this question, without agent and occurrence."""
+        return ("step", self.step, "decide", self.purpose)
+
+    def observations(self) -> list[Any]:
+        """Return what each agent sees, in the order asked."""
+        if isinstance(self.observe, Columns):
+            return list(self.observe.rows())
+        observe = self.observe
+        return [observe(i) for i in self.ids.tolist()]
+
+    def personas(self) -> Personas:
+        """Return the personas of the agents asked."""
+        return Personas(self.everyone, self.ids)
+
+    def by_occurrence(self) -> Iterator[tuple[int, npt.NDArray[np.intp] | None]]:
+        """Yield (occurrence, positions asked for that time); positions None stand for all."""
+        if isinstance(self.occurrences, int):
+            yield self.occurrences, None
+            return
+        for occurrence in np.unique(self.occurrences).tolist():
+            yield occurrence, np.flatnonzero(self.occurrences == occurrence)
+
+    def draws(self) -> list[Draws]:
+        """Return one stream of draws an agent asked."""
+        out: list[Draws] = []
+        places: list[int] = []
+        for occurrence, at in self.by_occurrence():
+            ids = self.ids if at is None else self.ids[at]
+            out += self.chance.draws(ids, *self.stream_name, occurrence)
+            if at is not None:
+                places += at.tolist()
+        return [draws for _, draws in sorted(zip(places, out, strict=True), key=lambda p: p[0])] if places else out
+
+    def column_draws(self) -> ColumnDraws:
+        """Return draws for all agents asked, as columns."""
+        return ColumnDraws(self)
+
+    def only(self, at: npt.NDArray[np.intp]) -> Question:
+        """Return the same question to the agents at these positions."""
+        return dataclasses.replace(
+            self,
+            ids=self.ids[at],
+            occurrences=self.occurrences if isinstance(self.occurrences, int) else self.occurrences[at],
+            observe=self.observe.take(at) if isinstance(self.observe, Columns) else self.observe,
+            asks_everyone=False,
+        )

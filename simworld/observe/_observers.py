@@ -1,0 +1,468 @@
+"""The observers that run on any scenario by name, and what each of their metrics means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from simworld.errors import ObserverError, ParameterError, did_you_mean
+from simworld.observe._actions import action_rates
+from simworld.observe._graph import adjacency, projection
+from simworld.observe._network import (
+    LARGEST_PARTITIONED,
+    assortativity,
+    centralisation,
+    clustering_summary,
+    communities,
+    components,
+    degree_summary,
+    density,
+    modularity,
+    reciprocity,
+)
+from simworld.observe._nulls import PERMUTATIONS, Null, paradox_nulls
+from simworld.observe._paradox import arc_averages, degree_attributes, degree_means, hierarchy, paradox_columns
+from simworld.observe._society import Finding, Observer, Society
+
+LARGEST_PARTITIONED_EACH_STEP = 1_000
+"""Agents above which modularity waits for the end of the run: Louvain takes 0.3 s there (20,000 arcs, 2 cores)."""
+
+SHUFFLE = "{what} permuted over the nodes, graph kept"
+SHUFFLED_ARCS = 200_000_000
+"""Arcs × permutations the shuffle null may cost, about 15 s: 1,000,000 arcs still get all 200."""
+
+FEWEST_PERMUTATIONS = 50
+"""However large the graph; arbitrary, enough for a mean and a standard deviation."""
+
+RANDOM_GRAPH = "expectation in a random graph of the same density (Erdős–Rényi); closed form, no draws"
+WEAK = "; above one half is nearly automatic in the weak form, the gap is the finding"
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Degrees:
+    """How ties are shared out."""
+
+    name: str = "degrees"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return mean, largest, variance and Gini index of the degrees."""
+        summary = degree_summary(society.adjacency())
+        if society.directed:
+            return summary
+        return {key.removesuffix("_in"): value for key, value in summary.items() if not key.endswith("_out")}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return nothing: degrees have no null of their own."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Density:
+    """How many of the possible ties there are."""
+
+    name: str = "density"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return the density."""
+        return {"density": density(society.adjacency())}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return nothing: the density is what the other nulls condition on."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Reciprocity:
+    """How many follows are returned."""
+
+    name: str = "reciprocity"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return the reciprocity."""
+        return {"reciprocity": reciprocity(society.adjacency())}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return it beside its expectation in a random graph; nothing for undirected ties, where it is 1."""
+        if not society.directed:
+            return ()
+        a = adjacency(society.adjacency())
+        return (
+            Finding(
+                observer=self.name,
+                metric="reciprocity",
+                value=reciprocity(a),
+                null=RANDOM_GRAPH,
+                n=int(a.nnz),
+                closed_form=density(a) if a.nnz else NAN,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Whether friends of friends are friends."""
+
+    name: str = "clustering"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return transitivity and average local clustering of the undirected projection."""
+        return clustering_summary(society.adjacency())
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return both beside their expectation in a random graph, the density of the projection."""
+        both = projection(society.adjacency())
+        expected = density(both) if both.nnz else NAN
+        return tuple(
+            Finding(
+                observer=self.name,
+                metric=metric,
+                value=value,
+                null=RANDOM_GRAPH,
+                n=both.shape[0],
+                closed_form=expected,
+                note="of the undirected projection" if society.directed else "",
+            )
+            for metric, value in clustering_summary(both).items()
+        )
+
+
+@dataclass(frozen=True)
+class Assortativity:
+    """Whether the well-connected tie with the well-connected."""
+
+    name: str = "assortativity"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return the degree correlations over ties."""
+        a = society.adjacency()
+        if not society.directed:
+            return {"degree": assortativity(a)}
+        return {
+            "out_in": assortativity(a, "out", "in"),
+            "out_out": assortativity(a, "out", "out"),
+            "in_in": assortativity(a, "in", "in"),
+            "in_out": assortativity(a, "in", "out"),
+        }
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return nothing: it is a correlation, so its own distance from 0."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Components:
+    """Whether the society hangs together."""
+
+    name: str = "components"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return numbers of components and the share of agents in the largest."""
+        found = components(society.adjacency())
+        if society.directed:
+            return found
+        return {"number": found["weak"], "largest": found["largest_weak"]}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return nothing: components have no null of their own."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Modularity:
+    """Whether the society falls into groups."""
+
+    name: str = "modularity"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return modularity and number of Louvain's groups; NaN above 1,000 agents, where it waits for the end."""
+        value, groups = self._measure(society, LARGEST_PARTITIONED_EACH_STEP)
+        return {"modularity": value, "groups": groups}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return modularity and number of groups; NaN above 10,000 agents, where Louvain takes too long."""
+        if society.n_agents > LARGEST_PARTITIONED:
+            note = f"not computed above {LARGEST_PARTITIONED} agents"
+        else:
+            note = "Louvain; random graphs score high too (Guimerà et al. 2004, doi:10.1103/PhysRevE.70.025101)"
+        measured = zip(("modularity", "groups"), self._measure(society, LARGEST_PARTITIONED), strict=True)
+        return tuple(
+            Finding(observer=self.name, metric=metric, value=value, n=society.n_agents, note=note)
+            for metric, value in measured
+        )
+
+    def _measure(self, society: Society, largest: int) -> tuple[float, float]:
+        a = society.adjacency()
+        # The same seed at every step: a change of the partition is then a change of the graph.
+        seed = int(society.stream("observe", self.name).integers(2**31))
+        label = communities(a, seed, largest)
+        return (NAN, NAN) if label is None else (modularity(a, label), float(label.max() + 1))
+
+
+@dataclass(frozen=True)
+class Centralisation:
+    """Whether ties gather on one agent."""
+
+    name: str = "centralisation"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return Freeman's centralisation of the degrees."""
+        a = society.adjacency()
+        found = {"degree": centralisation(a, "degree")}
+        return found | {"in_degree": centralisation(a, "in")} if society.directed else found
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return nothing: it is relative to a star already."""
+        return ()
+
+
+@dataclass(frozen=True)
+class FriendshipParadox:
+    """Whether most have less than their friends, of degrees and of any column of the state table."""
+
+    attributes: tuple[str, ...] = ()
+    """Columns for the generalised paradox, beside the degrees."""
+    permutations: int = PERMUTATIONS
+    """Shuffles of the null."""
+    name: str = "friendship_paradox"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return the paradoxes and, of directed ties, the hierarchy."""
+        a = society.adjacency()
+        columns = self._columns(society)
+        if not society.directed:
+            means = degree_means(a)
+            names, shares = paradox_columns(a, columns, ("out",))
+            found = {_undirected(name): value for name, value in zip(names, shares, strict=True)}
+            return found | {"edge_mean": means["edge_mean"], "node_mean": means["node_mean"]}
+        found = dict(zip(*paradox_columns(a, columns), strict=True))
+        found["hierarchy"] = hierarchy(a)
+        for name in self.attributes:
+            found[f"hierarchy_{name}"] = hierarchy(a, columns[name])
+        return found | {"target_in": arc_averages(a)["target_in"]}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return every paradox and hierarchy against the shuffle null.
+
+        Above 1,000,000 arcs it makes do with fewer permutations; the note of a finding says how many.
+        """
+        a = adjacency(society.adjacency())
+        sides = ("out", "in") if society.directed else ("out",)
+        rng = society.stream("observe", self.name)
+        columns = self._columns(society)
+        affordable = max(FEWEST_PERMUTATIONS, SHUFFLED_ARCS // max(int(a.nnz), 1))
+        nulls = paradox_nulls(a, rng, columns, min(self.permutations, affordable), neighbourhoods=sides)
+        n_out, n_in = (int(np.count_nonzero(k)) for k in (np.diff(a.indptr), np.bincount(a.indices)))
+        findings = []
+        for key, null in nulls.items():
+            form, _, rest = key.partition("_")
+            if form == "hierarchy":
+                # The uphill share of undirected ties says only how many are level.
+                if not society.directed or rest == "out":
+                    continue
+                metric = "hierarchy" if rest == "in" else key
+                findings.append(self._finding(metric, rest, null, int(a.nnz)))
+                continue
+            attribute, _, side = rest.rpartition("_")
+            metric = key if society.directed else _undirected(key)
+            findings.append(self._finding(metric, attribute, null, n_out if side == "out" else n_in))
+        return findings
+
+    def _columns(self, society: Society) -> dict[str, npt.NDArray[np.number]]:
+        k = degree_attributes(society.adjacency())
+        columns: dict[str, npt.NDArray[np.number]] = (
+            {"in": k["in"], "out": k["out"]} if society.directed else {"": k["in"]}
+        )
+        for name in self.attributes:
+            if name in columns:
+                raise ParameterError(
+                    f"a column of the paradox cannot be called {name!r}, the name of a degree; rename it"
+                )
+            column = society.column(name)
+            if column.dtype.kind not in "biuf" or not np.isfinite(column).all():
+                raise ParameterError(
+                    f"column {name!r} is not a finite number for every agent; leave it out of the paradox"
+                )
+            columns[name] = column
+        return columns
+
+    def _finding(self, metric: str, attribute: str, null: Null, n: int) -> Finding:
+        what = {"in": "in-degree", "out": "out-degree", "": "degree"}.get(attribute, attribute)
+        return Finding(
+            observer=self.name,
+            metric=metric,
+            value=null.value,
+            null_mean=null.mean,
+            null_sd=null.sd,
+            gap=null.gap,
+            p_value=null.p_value,
+            null=SHUFFLE.format(what=what),
+            n=n,
+            note=f"{null.permutations} permutations{WEAK if metric.startswith('weak') else ''}",
+        )
+
+
+def _undirected(key: str) -> str:
+    form, _, rest = key.partition("_")
+    attribute = rest.rpartition("_")[0]
+    return f"{form}_{attribute}" if attribute else form
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What agents do."""
+
+    name: str = "actions"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return events of the step per living agent, by kind."""
+        return action_rates(society.happened, society.n_agents)
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return nothing: rates are a course, not a finding."""
+        return ()
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+OBSERVERS: Mapping[str, Callable[[], Observer]] = MappingProxyType(
+    {
+        "degrees": Degrees,
+        "density": Density,
+        "reciprocity": Reciprocity,
+        "clustering": Clustering,
+        "assortativity": Assortativity,
+        "components": Components,
+        "modularity": Modularity,
+        "centralisation": Centralisation,
+        "friendship_paradox": FriendshipParadox,
+        "actions": Actions,
+    }
+)
+
+
+def observer_names() -> tuple[str, ...]:
+    """Return the names `observer` knows."""
+    return tuple(OBSERVERS)
+
+
+def observer(name: str) -> Observer:
+    """Return the observer of this name.
+
+    Raises:
+        ObserverError: there is none.
+    """
+    return _known(name, OBSERVERS)()
+
+
+def _known[T](name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise ObserverError(f"no observer {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
+    return known[name]
+
+
+# Meanings -------------------------------------------------------------------------------------------------------------
+
+_X = {"in": "fewer followers", "out": "fewer followees"}
+_HOOD = {"out": "those they follow", "in": "their followers"}
+_FORM = {"weak": "the mean of", "strong": "the median of"}
+
+MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "degrees": {
+            "mean": "Ties an agent, on average.",
+            "max_in": "Followers of the most followed agent.",
+            "max_out": "Followees of the agent who follows most.",
+            "max": "Ties of the agent with the most (undirected ties).",
+            "variance_in": "Population variance of the number of followers.",
+            "variance_out": "Population variance of the number of followees.",
+            "variance": "Population variance of the number of ties (undirected ties).",
+            "gini_in": "Gini index of followers: 0 all have equally many, near 1 one has all.",
+            "gini_out": "Gini index of followees: 0 all follow equally many, near 1 one follows all.",
+            "gini": "Gini index of ties: 0 all have equally many, near 1 one has all (undirected ties).",
+        },
+        "density": {"density": "Share of the possible ties that exist."},
+        "reciprocity": {"reciprocity": "Share of ties that are returned; in a random graph, the density."},
+        "clustering": {
+            "transitivity": "Share of connected triples that close to a triangle (undirected projection).",
+            "average": "Mean over agents of the share of pairs of neighbours that are tied (undirected projection).",
+        },
+        "assortativity": {
+            "out_in": "Correlation over ties of the source's followees with the target's followers.",
+            "out_out": "Correlation over ties of the source's followees with the target's followees.",
+            "in_in": "Correlation over ties of the source's followers with the target's followers.",
+            "in_out": "Correlation over ties of the source's followers with the target's followees.",
+            "degree": "Correlation over ties of the two ends' degrees (undirected ties).",
+        },
+        "components": {
+            "weak": "Number of groups that hang together when direction is ignored.",
+            "largest_weak": "Share of agents in the largest of these groups.",
+            "strong": "Number of groups in which everybody reaches everybody along ties.",
+            "largest_strong": "Share of agents in the largest of these groups.",
+            "number": "Number of connected groups (undirected ties).",
+            "largest": "Share of agents in the largest connected group (undirected ties).",
+        },
+        "modularity": {
+            "modularity": "Ties inside Louvain's groups beyond what degrees explain; each step up to 1,000 agents, "
+            "at the end up to 10,000, else not a number.",
+            "groups": "Number of Louvain's groups; the same bounds.",
+        },
+        "centralisation": {
+            "degree": "How far ties gather on one agent: 0 all equal, 1 a star (undirected projection).",
+            "in_degree": "How far followers gather on one agent: 0 all equal, 1 all follow one.",
+        },
+        "friendship_paradox": {
+            **{
+                f"{form}_{x}_{side}": f"Share of agents with {_X[x]} than {_FORM[form]} {_HOOD[side]}."
+                for side in _HOOD
+                for form in _FORM
+                for x in _X
+            },
+            "weak": "Share of agents with fewer ties than the mean of their neighbours (undirected ties).",
+            "strong": "Share of agents with fewer ties than the median of their neighbours (undirected ties).",
+            "hierarchy": "Share of follows that point to somebody with more followers.",
+            "target_in": "Mean number of followers of a followee, over all follows.",
+            "edge_mean": "Mean number of ties at the end of a random tie (undirected ties).",
+            "node_mean": "Mean over agents of their neighbours' mean number of ties (undirected ties).",
+        },
+        "actions": {"<kind>": "Events of this kind in the step, per living agent."},
+    }
+)
+
+
+def describe(name: str | None = None) -> dict[str, str]:
+    """Return what metrics mean, one sentence each.
+
+    Args:
+        name: an observer: its metrics by their short names. Left out: all, as ``"observer.metric"``.
+
+    Raises:
+        ObserverError: there is no such observer.
+    """
+    if name is not None:
+        return dict(_known(name, MEANINGS))
+    return {f"{who}.{metric}": text for who, metrics in MEANINGS.items() for metric, text in metrics.items()}
+
+
+def meaning(name: str, metric: str) -> str:
+    """Return the sentence of one metric, also of an event kind or a column of the user's own; empty if it has none."""
+    known = MEANINGS.get(name, {})
+    if metric in known:
+        return known[metric]
+    if name == "actions":
+        return f"Events of kind {metric!r} in the step, per living agent."
+    form, _, rest = metric.partition("_")
+    if name != "friendship_paradox" or not rest:
+        return ""
+    if form == "hierarchy":
+        return f"Share of ties that point to somebody with more {rest!r}."
+    if form not in _FORM:
+        return ""
+    attribute, _, side = rest.rpartition("_")
+    if attribute and side in _HOOD:
+        return f"Share of agents with less {attribute!r} than {_FORM[form]} {_HOOD[side]}."
+    return f"Share of agents with less {rest!r} than {_FORM[form]} their neighbours."

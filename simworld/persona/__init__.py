@@ -1,0 +1,81 @@
+"""persona owns who an agent is: record, traits, rendering, casts, sampling. It never draws from an unnamed stream."""
+
+from simworld.persona._cast import Cast, read_cast
+from simworld.persona._persona import SCHEMA_VERSION, Persona
+from simworld.persona._quota import largest_remainder
+from simworld.persona._recipe import (
+    AgeBand,
+    AgeModel,
+    IdeologyModel,
+    InterestModel,
+    Marginal,
+    NameModel,
+    OccupationModel,
+    Recipe,
+    TraitModel,
+    default_recipe,
+    read_recipe,
+)
+from simworld.persona._records import (
+    QA,
+    Backstory,
+    CognitiveDiagram,
+    Demographics,
+    LifeEvent,
+    Media,
+    Occupation,
+    Politics,
+    Preference,
+    Provenance,
+    Relation,
+    Secret,
+    Situation,
+    Style,
+    SurveyResponse,
+    TraitScore,
+)
+from simworld.persona._render import VIEWS, count_tokens, persona_text
+from simworld.persona._sampler import sample_population
+from simworld.persona._traits import TRAIT_LETTERS, trait_matrix, trait_z
+
+__all__ = [
+    "Persona",
+    "SCHEMA_VERSION",
+    "VIEWS",
+    "persona_text",
+    "count_tokens",
+    "Provenance",
+    "Demographics",
+    "Politics",
+    "Occupation",
+    "TraitScore",
+    "Preference",
+    "Style",
+    "Backstory",
+    "QA",
+    "LifeEvent",
+    "Relation",
+    "CognitiveDiagram",
+    "Situation",
+    "SurveyResponse",
+    "Secret",
+    "Media",
+    "TRAIT_LETTERS",
+    "trait_z",
+    "trait_matrix",
+    "Cast",
+    "read_cast",
+    "Recipe",
+    "TraitModel",
+    "AgeModel",
+    "AgeBand",
+    "Marginal",
+    "IdeologyModel",
+    "InterestModel",
+    "OccupationModel",
+    "NameModel",
+    "read_recipe",
+    "default_recipe",
+    "sample_population",
+    "largest_remainder",
+]

@@ -1,0 +1,74 @@
+"""Export: a run's tables and its graph in formats other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from simworld.errors import StorageError, UsageError, did_you_mean
+from simworld.run._load import Run
+
+TABLE_FORMATS = ("csv", "parquet", "jsonl")
+GRAPH_FORMATS = ("graphml", "gexf")
+FORMATS = (*TABLE_FORMATS, *GRAPH_FORMATS)
+
+
+def export(run: Run, fmt: str, to: Path, *, step: int | None = None, kind: str | None = None) -> list[Path]:
+    """Write a run's tables (csv, parquet, jsonl) or its graph (graphml, gexf) into a folder, and return the files.
+
+    Args:
+        run: the run.
+        fmt: one of `FORMATS`.
+        to: the folder; made when missing. A file that exists is refused.
+        step: step of the graph; the last by default. Tables hold all steps.
+        kind: kind of tie of the graph; the main one by default.
+
+    Raises:
+        UsageError: an unknown format, or a file that exists.
+        StorageError: a file that cannot be written.
+    """
+    if fmt not in FORMATS:
+        raise UsageError(f"no export format {fmt!r}{did_you_mean(fmt, FORMATS)}; there are {list(FORMATS)}")
+    written: list[Path] = []
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        if fmt in GRAPH_FORMATS:
+            import networkx as nx
+
+            graph = run.graph(step, kind)
+            for _, attributes in graph.nodes(data=True):
+                attributes.update({k: _text(v) for k, v in attributes.items()})
+            file = _free(to / f"graph-{run.steps if step is None else step}.{fmt}")
+            (nx.write_graphml if fmt == "graphml" else nx.write_gexf)(graph, file)
+            return [file]
+        tables = {"metrics": run.metrics, "findings": run.findings, "events": run.events, "ties": run.ties}
+        tables |= {name: run.table(name) for name in run.manifest.get("tables", ["agents"])}
+        for name in tables:
+            _free(to / f"{name}.{fmt}")
+        for name, frame in tables.items():
+            file = to / f"{name}.{fmt}"
+            if fmt == "csv":
+                frame.write_csv(file)
+            elif fmt == "parquet":
+                frame.write_parquet(file)
+            else:
+                frame.write_ndjson(file)
+            written.append(file)
+    except OSError as error:
+        raise StorageError(f"cannot write {error.filename or to}: {error.strerror or error}") from error
+    except pl.exceptions.PolarsError as error:
+        raise StorageError(f"cannot write into {to}: {error}") from error
+    return written
+
+
+def _free(file: Path) -> Path:
+    if file.exists():
+        raise UsageError(f"{file} exists; export to another folder or remove it first")
+    return file
+
+
+def _text(value: Any) -> Any:
+    # XML has no word for control characters; a model's text may hold them.
+    return "".join(c for c in value if c >= " " or c in "\t\n\r") if isinstance(value, str) else value

@@ -1,0 +1,195 @@
+"""Run: a run's folder as a Python object, its tables as polars frames."""
+
+from __future__ import annotations
+
+import html
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from simworld.errors import UsageError, did_you_mean
+from simworld.persona import Persona
+from simworld.run._frames import EVENTS_SCHEMA, TIES_SCHEMA, panel, state_at
+from simworld.run._plan import Plan, metrics_frame
+from simworld.run._recorder import findings_frame
+from simworld.run._store import Contents
+from simworld.scenario import find_lab
+
+
+def load_run(run: str | Path) -> Run:
+    """Open a run by its folder, or by (the beginning of) its name under the lab's ``runs/``.
+
+    Raises:
+        UsageError: no such run, or several that fit.
+    """
+    path = Path(run)
+    if not path.is_dir():
+        root = find_lab().runs
+        found = sorted(p for p in root.glob(f"{path.name}*") if (p / "manifest.json").exists()) if path.name else []
+        if len(found) != 1:
+            known = [p.name for p in root.glob("*") if (p / "manifest.json").exists()]
+            what = f"{len(found)} runs begin with" if found else "no run"
+            raise UsageError(f"{what} {str(run)!r}{did_you_mean(str(run), known)} (simworld show lists runs)")
+        path = found[0]
+    return Run(path)
+
+
+class Run:
+    """One run: finished, interrupted, or still growing. Reading it changes nothing in its folder.
+
+    ``metrics``, ``findings``, ``events``, ``ties`` and ``states`` are polars frames; ``state(t)`` is the table at one
+    step; ``graph(t)`` the ties as a networkx graph.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        """Folder of the run."""
+        self._contents = Contents(path)
+        self.manifest: dict[str, Any] = self._contents.manifest
+        """What the manifest says."""
+        self.plan = Plan.model_validate(self.manifest["plan"])
+        """What was asked for."""
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``interrupted``, ``failed``, or ``running`` (which a killed run says too)."""
+        return str(self.manifest["status"])
+
+    @property
+    def digest(self) -> str | None:
+        """The hash of everything that happened, was, and was measured; None before the run is finished."""
+        return self.manifest.get("digest")
+
+    @property
+    def steps(self) -> int:
+        """Completed steps."""
+        if self._contents.is_finished:
+            return int(self.manifest["steps_done"])
+        return max((s["step"] for s in self._contents.steps()), default=0)
+
+    @cached_property
+    def metrics(self) -> pl.DataFrame:
+        """What was measured, one row a step from 0, one column a metric (``observer.metric``)."""
+        frame = self._contents.parquet("metrics.parquet") if self._contents.is_finished else None
+        if frame is None:
+            frame = metrics_frame([(s["step"], json.loads(s["metrics"])) for s in self._contents.steps()])
+        return frame
+
+    @cached_property
+    def findings(self) -> pl.DataFrame:
+        """What observers concluded at the end, one row a finding, each beside its null; empty before the end."""
+        frame = self._contents.parquet("findings.parquet") if self._contents.is_finished else None
+        return findings_frame([]) if frame is None else frame
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """What happened: step, kind, agent, target, item, value, text, data; -1, NaN and "" mean none."""
+        frame = self._contents.stream("events")
+        return pl.DataFrame(schema=EVENTS_SCHEMA) if frame is None else frame
+
+    @cached_property
+    def ties(self) -> pl.DataFrame:
+        """Every change of a tie: step, kind, op, source, target, weight (the new one)."""
+        frame = self._contents.stream("ties")
+        return pl.DataFrame(schema=TIES_SCHEMA) if frame is None else frame
+
+    @property
+    def states(self) -> pl.DataFrame:
+        """Every agent's columns at every recorded step: one row an agent and step."""
+        return self.table("agents")
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Return a state table at every recorded step: ``agents``, or one of the scenario's entities.
+
+        Raises:
+            UsageError: no such table.
+        """
+        return panel(self._changes(name), self._recorded_steps())
+
+    def state(self, t: int | None = None, table: str = "agents") -> pl.DataFrame:
+        """Return a state table after step ``t`` (the last by default), one row an id."""
+        return state_at(self._changes(table), self.steps if t is None else self._step(t))
+
+    def _changes(self, name: str) -> pl.DataFrame:
+        frame = self._contents.stream(name) if name not in ("events", "ties") else None
+        if frame is None:
+            known = sorted({s["stream"] for s in self._contents.segments()} - {"events", "ties"})
+            raise UsageError(f"no table {name!r}{did_you_mean(name, known)}; this run has {known}")
+        return frame
+
+    def _recorded_steps(self) -> list[int]:
+        return [s["step"] for s in self._contents.steps() if s["checkpoint"]]
+
+    def _step(self, t: int) -> int:
+        if not 0 <= t <= self.steps:
+            raise UsageError(f"no step {t!r}; this run has steps 0 to {self.steps}")
+        return t
+
+    @cached_property
+    def personas(self) -> list[Persona] | None:
+        """Who lived there, by agent id; None in a society without personas."""
+        frame = self._contents.parquet("inputs/personas.parquet")
+        return None if frame is None else [Persona.model_validate_json(j) for j in frame["json"].to_list()]
+
+    def graph(self, t: int | None = None, kind: str | None = None) -> Any:
+        """Return the ties after step ``t`` (the last by default) as a networkx graph, agents' columns as node attributes.
+
+        Args:
+            t: step; None is the last.
+            kind: kind of tie; None is the main one.
+        """
+        import networkx as nx
+
+        t = self.steps if t is None else self._step(t)
+        kinds = self.manifest["tie_kinds"]
+        kind = kinds[0] if kind is None else kind
+        if kind not in kinds:
+            raise UsageError(f"no kind of tie {kind!r}{did_you_mean(kind, kinds)}; this run has {kinds}")
+        graph = nx.DiGraph() if self.manifest["directed"] else nx.Graph()
+        for row in self.state(t).drop("step").iter_rows(named=True):
+            if row.pop("alive"):
+                graph.add_node(row.pop("id"), **row)
+        if self.personas is not None:
+            names = {i: p.name for i, p in enumerate(self.personas) if i in graph}
+            nx.set_node_attributes(graph, names, "name")
+        changes = self.ties.filter((pl.col("step") <= t) & (pl.col("kind") == kind))
+        last = changes.group_by("source", "target", maintain_order=True).last().filter(pl.col("op") == "set")
+        graph.add_weighted_edges_from(last.select("source", "target", "weight").sort("source", "target").iter_rows())
+        return graph
+
+    def verify(self, *, again: bool = True) -> Any:
+        """Check the files, the chains and (``again``) the run itself by executing it once more; see `simworld.run.verify`."""
+        from simworld.run._verify import verify
+
+        return verify(self.path, again=again)
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return what a reader wants to know first, as (label, text)."""
+        m, plan = self.manifest, self.plan
+        rows = [
+            ("scenario", plan.scenario),
+            ("mind", f"{plan.mind} ({m['mind_note']})" if m["mind_note"] != plan.mind else plan.mind),
+            ("agents", str(plan.params.get("n_agents", "")) or "see states"),
+            ("steps", f"{self.steps} of {plan.steps}"),
+            ("seed", str(plan.seed)),
+            ("graph", plan.graph or "none at the start"),
+            ("status", self.status if not m.get("error") else f"{self.status}: {m['error']}"),
+            ("digest", self.digest or "none before the run is finished"),
+            ("folder", str(self.path)),
+        ]
+        return rows + [("note", note) for note in m["notes"]]
+
+    def __repr__(self) -> str:
+        width = max(len(label) for label, _ in self.summary())
+        return "\n".join(["simworld run", *(f"  {label:<{width}}  {text}" for label, text in self.summary())])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for label, text in self.summary()
+        )
+        return f"<table><caption>simworld run</caption>{cells}</table>"

@@ -1,0 +1,119 @@
+"""What a run is asked to do, fixed before it begins, and the inputs it is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from simworld.persona import Persona
+from simworld.schema import Record
+from simworld.world import GraphData
+
+
+class Plan(Record):
+    """Everything that decides a run's result. Two runs of one plan have one digest (determinism level *exact*)."""
+
+    scenario: str
+    """Scenario spec, as for ``simworld run``."""
+    scenario_class: str
+    content_hash: str
+    """sha256 over the scenario's files."""
+    params: dict[str, Any]
+    """Every parameter, defaults included."""
+    seed: int
+    steps: int
+    """Steps asked for; a scenario may stop before."""
+    mind: str
+    """``rules``, ``null``, …"""
+    observers: tuple[str, ...]
+    """Observers added to the scenario's own."""
+    graph: str | None = None
+    """Where the starting graph came from."""
+    graph_nodes: int | None = None
+    """Nodes of the starting graph."""
+    cast: str | None = None
+    """Where the personas came from; None when they were sampled or there are none."""
+    state_every: int = 1
+    """Steps between recorded states, which are the points a resume starts from; 0 records the first and the last."""
+    record_events: bool = True
+
+    def short_hash(self) -> str:
+        """Return eight hex digits that name the plan."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+
+
+class Inputs(Record):
+    """What the society was made from, kept in the run's folder so that the run can be executed again anywhere."""
+
+    model_config = {**Record.model_config, "arbitrary_types_allowed": True}
+
+    graph: GraphData | None = None
+    personas: tuple[Persona, ...] | None = None
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Return the inputs as frames by file name."""
+        frames = {}
+        if self.graph is not None:
+            g = self.graph
+            frames["inputs/graph.parquet"] = pl.DataFrame(
+                {"source": g.sources.astype(np.int32), "target": g.targets.astype(np.int32), "weight": g.weights}
+            )
+            if g.labels is not None:
+                frames["inputs/labels.parquet"] = pl.DataFrame({"label": g.labels}, schema={"label": pl.String})
+        if self.personas is not None:
+            rows = [(p.id, p.name, p.model_dump_json()) for p in self.personas]
+            frames["inputs/personas.parquet"] = pl.DataFrame(rows, schema=["id", "name", "json"], orient="row")
+        return frames
+
+
+def plain(value: Any) -> Any:
+    """Return a metric as something JSON can hold and anyone can read: numbers stay what they are, the rest becomes text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    try:
+        return json.dumps(value, sort_keys=True, default=lambda v: v.item() if isinstance(v, np.generic) else _text(v))
+    except (TypeError, ValueError):
+        return _text(value)
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    # An object without a text of its own shows its address, which is another one in every run.
+    return f"<{type(value).__name__}>" if " at 0x" in text else text
+
+
+def metrics_frame(rows: list[tuple[int, dict[str, Any]]]) -> pl.DataFrame:
+    """Return metrics by step, one column a metric; numeric where all values are numbers, else text."""
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    columns: dict[str, pl.Series] = {"step": pl.Series([t for t, _ in rows], dtype=pl.Int32)}
+    for name in names:
+        values = [row.get(name) for _, row in rows]
+        kinds = {type(v) for v in values if v is not None}
+        dtype: Any = pl.String
+        if not kinds - {bool}:
+            dtype = pl.Boolean if kinds else pl.Float64
+        elif not kinds - {int} and all(abs(v) < 2**63 for v in values if v is not None):
+            dtype = pl.Int64
+        elif not kinds - {int, float, bool}:
+            dtype, values = pl.Float64, [None if v is None else float(v) for v in values]
+        else:
+            values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        columns[name] = pl.Series(values, dtype=dtype)
+    return pl.DataFrame(columns)
+
+
+type Status = Literal["running", "interrupted", "failed", "finished"]
+
+
+def finite(value: Any) -> Any:
+    """Return None for a number JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,110 @@
+"""Recorder: takes what each step changed, links it into the hash chains, and hands it to a sink (a folder, or a comparison)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from simworld.observe import Finding, Observer
+from simworld.run._frames import chained, frames_of, update_hash
+from simworld.run._plan import Plan, metrics_frame, plain
+from simworld.world import StepRecord
+
+
+class Society(Protocol):
+    """What can be run: a `simworld.World`, or a plain Mesa model behind its adapter."""
+
+    running: bool
+
+    @property
+    def t(self) -> int: ...
+    @property
+    def tie_kinds(self) -> tuple[str, ...]: ...
+    def step(self) -> None: ...
+    def drain(self, *, state: bool = True) -> StepRecord: ...
+    def metrics(self) -> Mapping[str, Any]: ...
+
+
+class Sink(Protocol):
+    """Where recorded steps go."""
+
+    def commit(
+        self,
+        t: int,
+        frames: Mapping[str, pl.DataFrame],
+        *,
+        checkpoint: bool,
+        globals_json: str,
+        metrics: str,
+        events_chain: str,
+        state_chain: str,
+    ) -> None: ...
+
+
+class Recorder:
+    """Records one society under one plan."""
+
+    def __init__(self, plan: Plan, society: Any, observers: Sequence[Observer], sink: Sink) -> None:
+        self._plan = plan
+        self._society = society
+        self._observers = observers
+        self._sink = sink
+        self.events_chain = ""
+        self.state_chain = ""
+        self.metrics: list[tuple[int, dict[str, Any]]] = []
+
+    def continue_from(self, events_chain: str, state_chain: str, metrics: list[tuple[int, dict[str, Any]]]) -> None:
+        """Take up the chains and the metrics of the steps recorded before."""
+        self.events_chain, self.state_chain, self.metrics = events_chain, state_chain, metrics
+
+    def take(self) -> dict[str, Any]:
+        """Measure and record the step just completed (or the start); return its metrics."""
+        plan, society = self._plan, self._society
+        t = society.t
+        every = plan.state_every
+        checkpoint = t == 0 or t >= plan.steps or not society.running or (every > 0 and t % every == 0)
+        measured = {name: plain(v) for name, v in society.metrics().items()}
+        for observer in self._observers:
+            for name, value in observer.observe(society).items():
+                measured[f"{observer.name}.{name}"] = plain(value)
+        record = society.drain(state=checkpoint)
+        frames = frames_of(record, society.tie_kinds)
+        if not plan.record_events:
+            frames["events"] = frames["events"].clear()
+        self.events_chain = chained(self.events_chain, [("events", frames["events"])])
+        self.state_chain = chained(self.state_chain, [(n, f) for n, f in frames.items() if n != "events"])
+        self._sink.commit(
+            t, frames, checkpoint=checkpoint, globals_json=record.globals, metrics=json.dumps(measured),
+            events_chain=self.events_chain, state_chain=self.state_chain,
+        )  # fmt: skip
+        self.metrics.append((t, measured))
+        return measured
+
+    def conclude(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str]]:
+        """Return the metrics, the findings with their nulls, and the digest with its parts."""
+        found = [f for observer in self._observers for f in observer.conclude(self._society)]
+        metrics, findings = metrics_frame(self.metrics), findings_frame(found)
+        return metrics, findings, digest_of(self.events_chain, self.state_chain, metrics, findings)
+
+
+def findings_frame(found: Sequence[Finding]) -> pl.DataFrame:
+    """Return findings, one row each."""
+    schema = {
+        name: {float: pl.Float64(), int: pl.Int64()}.get(field.annotation, pl.String())  # type: ignore[call-overload]
+        for name, field in Finding.model_fields.items()
+    }
+    return pl.DataFrame([f.model_dump() for f in found], schema=schema, orient="row")
+
+
+def digest_of(events_chain: str, state_chain: str, metrics: pl.DataFrame, findings: pl.DataFrame) -> dict[str, str]:
+    """Return the digest and its parts: what happened, what the state was, what was measured. No timing is in it."""
+    measured = hashlib.sha256()
+    update_hash(measured, "metrics", metrics)
+    update_hash(measured, "findings", findings)
+    parts = {"events": events_chain, "state": state_chain, "metrics": measured.hexdigest()}
+    whole = hashlib.sha256("\n".join(parts.values()).encode()).hexdigest()
+    return {"digest": whole, **parts}

@@ -1,0 +1,294 @@
+"""The folder of one run on disk: a SQLite journal for what is not sealed yet, sealed Parquet segments for what is.
+
+A step is one transaction of the journal. At a checkpoint the journal's frames are sealed: each stream is written to a
+temporary file, synced, renamed, and only then, in one transaction, entered in the table of segments and dropped from
+the journal. Killed in between, the file without an entry is written again, with the same bytes and the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+
+from simworld.errors import CorruptRunError, StorageError, UsageError
+
+SEAL_STEPS = 50
+"""Steps between seals; arbitrary: a resume recomputes at most what the journal does not hold, which is nothing."""
+SEAL_ROWS = 500_000
+"""Rows after which a seal does not wait for the steps; arbitrary, bounds the journal at some tens of megabytes."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS steps (
+    step INTEGER PRIMARY KEY, checkpoint INTEGER NOT NULL, globals TEXT NOT NULL, metrics TEXT NOT NULL,
+    events_chain TEXT NOT NULL, state_chain TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS pending (
+    step INTEGER NOT NULL, stream TEXT NOT NULL, rows INTEGER NOT NULL, frame BLOB NOT NULL,
+    PRIMARY KEY (step, stream)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segments (
+    stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, file TEXT NOT NULL, rows INTEGER NOT NULL,
+    sha256 TEXT NOT NULL, chain TEXT NOT NULL, PRIMARY KEY (stream, first)) WITHOUT ROWID;
+"""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Map what the disk says to an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free space or permissions, then: simworld resume {path.parent}"
+        ) from error
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot write {path}: {error}; free space or permissions, then: simworld resume") from error
+
+
+def write_whole(path: Path, content: bytes) -> str:
+    """Write a file so that it is there whole or not at all, and return its sha256."""
+    temporary = path.with_name(path.name + ".tmp")
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """Return a frame as zstd Parquet."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1)
+    return buffer.getvalue()
+
+
+class Store:
+    """One run's folder, open for writing by one process."""
+
+    def __init__(self, path: Path) -> None:
+        from filelock import FileLock, Timeout
+
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"another process is writing {path}; wait for it or stop it first") from None
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        self.journal = path / "journal.sqlite"
+        with writing(self.journal):
+            self._db = sqlite3.connect(self.journal, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # NORMAL survives kill -9; a power cut may lose the last steps, which rules recompute. Never a torn file.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_TABLES)
+        self._pending_rows = self._db.execute("SELECT coalesce(sum(rows), 0) FROM pending").fetchone()[0]
+
+    def commit(
+        self,
+        t: int,
+        frames: Mapping[str, pl.DataFrame],
+        *,
+        checkpoint: bool,
+        globals_json: str,
+        metrics: str,
+        events_chain: str,
+        state_chain: str,
+    ) -> None:
+        """Add one step, whole or not at all."""
+        blobs = []
+        for stream, frame in frames.items():
+            if frame.height:
+                buffer = io.BytesIO()
+                frame.write_ipc(buffer, compression="uncompressed")
+                blobs.append((t, stream, frame.height, buffer.getvalue()))
+        with writing(self.journal), self._transaction():
+            row = (t, int(checkpoint), globals_json, metrics, events_chain, state_chain)
+            self._db.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._db.executemany("INSERT INTO pending VALUES (?, ?, ?, ?)", blobs)
+        self._pending_rows += sum(frame.height for frame in frames.values())
+        if checkpoint and (self._pending_rows > SEAL_ROWS or t - self._sealed_to() >= SEAL_STEPS):
+            self.seal()
+
+    def _sealed_to(self) -> int:
+        return int(self._db.execute("SELECT coalesce(max(last), -1) FROM segments").fetchone()[0])
+
+    def seal(self) -> None:
+        """Move everything up to the last checkpoint from the journal into sealed segments."""
+        checkpoint = "SELECT step, events_chain, state_chain FROM steps WHERE checkpoint ORDER BY step DESC LIMIT 1"
+        found = self._db.execute(checkpoint).fetchone()
+        first = self._sealed_to() + 1
+        if found is None or found[0] < first:
+            return
+        last, events_chain, state_chain = found
+        entries = []
+        streams = self._db.execute("SELECT DISTINCT stream FROM pending WHERE step <= ? ORDER BY stream", (last,))
+        for (stream,) in streams.fetchall():
+            query = "SELECT frame FROM pending WHERE stream = ? AND step <= ? ORDER BY step"
+            frame = pl.concat([pl.read_ipc(io.BytesIO(b)) for (b,) in self._db.execute(query, (stream, last))])
+            file = f"{'events' if stream == 'events' else 'state'}/{stream}-{first:07d}-{last:07d}.parquet"
+            sha256 = write_whole(self.path / file, parquet_bytes(frame))
+            chain = events_chain if stream == "events" else state_chain
+            entries.append((stream, first, last, file, frame.height, sha256, chain))
+        if not entries:
+            return
+        with writing(self.journal), self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
+            self._db.execute("DELETE FROM pending WHERE step <= ?", (last,))
+        self._pending_rows = self._db.execute("SELECT coalesce(sum(rows), 0) FROM pending").fetchone()[0]
+
+    def rewind(self) -> int:
+        """Forget the steps after the last checkpoint, which will be computed again; return it (-1: nothing is there)."""
+        with writing(self.journal), self._transaction():
+            last = self._db.execute("SELECT coalesce(max(step), -1) FROM steps WHERE checkpoint").fetchone()[0]
+            self._db.execute("DELETE FROM steps WHERE step > ?", (last,))
+            self._db.execute("DELETE FROM pending WHERE step > ?", (last,))
+        return int(last)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Seal the rest, fold the write-ahead log into the journal, and return the segments."""
+        self.seal()
+        with writing(self.journal):
+            # Without a log beside it, a reader of the finished run creates no file.
+            self._db.execute("PRAGMA journal_mode=DELETE")
+        return _entries(self._db)
+
+    def close(self) -> None:
+        """Close the journal and let go of the folder."""
+        self._db.close()
+        self._lock.release()
+        (self.path / ".lock").unlink(missing_ok=True)
+
+
+def _entries(db: sqlite3.Connection) -> list[dict[str, Any]]:
+    names = ("stream", "first", "last", "file", "rows", "sha256", "chain")
+    rows = db.execute(f"SELECT {', '.join(names)} FROM segments ORDER BY stream, first").fetchall()
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+class Contents:
+    """What a run's folder holds, for reading; finished, interrupted or still growing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text("utf-8"))
+            version = self.manifest["format"]
+        except FileNotFoundError:
+            raise UsageError(f"{path} is not a run: it has no manifest.json (simworld show lists runs)") from None
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise CorruptRunError(f"{path / 'manifest.json'} cannot be read: {error}") from error
+        if version != 1:
+            raise CorruptRunError(f"{path / 'manifest.json'} has format {version!r}; this simworld reads format 1")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end; its files are then final."""
+        return bool(self.manifest.get("status") == "finished")
+
+    @contextmanager
+    def _journal(self) -> Iterator[sqlite3.Connection]:
+        file = self.path / "journal.sqlite"
+        if not file.exists():
+            raise CorruptRunError(f"{file} is missing; an unfinished run cannot be read without it")
+        db = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise CorruptRunError(f"{file} cannot be read: {error}") from error
+        finally:
+            db.close()
+
+    def segments(self) -> list[dict[str, Any]]:
+        """Return the sealed segments, in order of stream and step."""
+        if self.is_finished:
+            return list(self.manifest["segments"])
+        with self._journal() as db:
+            return _entries(db)
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the steps: number, checkpoint, globals, metrics, chains."""
+        names = ("step", "checkpoint", "globals", "metrics", "events_chain", "state_chain")
+        with self._journal() as db:
+            rows = db.execute(f"SELECT {', '.join(names)} FROM steps ORDER BY step").fetchall()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def segment(self, entry: Mapping[str, Any], *, check: bool = False) -> pl.DataFrame:
+        """Read one segment.
+
+        Raises:
+            CorruptRunError: it is missing, truncated or altered.
+        """
+        file = self.path / str(entry["file"])
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise CorruptRunError(f"{file} cannot be read: {error.strerror or error}") from error
+        if check and hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise CorruptRunError(f"{file} was truncated or altered: its sha256 is not the one in the manifest")
+        try:
+            return pl.read_parquet(io.BytesIO(content))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise CorruptRunError(f"{file} is not whole Parquet: {error}") from error
+
+    def stream(self, name: str, *, check: bool = False) -> pl.DataFrame | None:
+        """Return all rows of a stream, sealed or not, in step order; None when it never had any."""
+        if self.is_finished:
+            entries, blobs = self.segments(), []
+        else:
+            with self._journal() as db:
+                # One transaction: the writer may seal while we read.
+                db.execute("BEGIN")
+                entries = _entries(db)
+                query = "SELECT frame FROM pending WHERE stream = ? ORDER BY step"
+                blobs = db.execute(query, (name,)).fetchall()
+        frames = [self.segment(s, check=check) for s in entries if s["stream"] == name]
+        frames += [pl.read_ipc(io.BytesIO(b)) for (b,) in blobs]
+        return pl.concat(frames) if frames else None
+
+    def parquet(self, name: str) -> pl.DataFrame | None:
+        """Read one of the run's single files, or None when it has none."""
+        file = self.path / name
+        if not file.exists():
+            return None
+        try:
+            return pl.read_parquet(file)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise CorruptRunError(f"{file} is not whole Parquet: {error}") from error

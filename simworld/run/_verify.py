@@ -1,0 +1,183 @@
+"""Verification: are the files what was written, do they hash to the digest, and does the run, executed again, repeat itself?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from simworld.errors import CorruptRunError, SimworldError
+from simworld.run._frames import EVENTS_SCHEMA, TIES_SCHEMA, chained
+from simworld.run._plan import Plan
+from simworld.run._recorder import Recorder, digest_of
+from simworld.run._runner import Prepared, Progress, prepare_again
+from simworld.run._store import Contents
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of a verification; true when every check passed."""
+
+    checks: tuple[Check, ...]
+
+    def __bool__(self) -> bool:
+        return all(c.ok for c in self.checks)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{'ok      ' if c.ok else 'MISMATCH'}  {c.what}: {c.detail}" for c in self.checks)
+
+    __repr__ = __str__
+
+
+class _Divergence(Exception):
+    """The repeated run differs from the recorded one."""
+
+
+def verify(path: Path, *, again: bool = True, progress: Progress | None = None) -> Verification:
+    """Check a run.
+
+    Args:
+        path: the run's folder.
+        again: also execute it again from its inputs and compare every step.
+        progress: told of every repeated step.
+    """
+    contents = Contents(path)
+    checks: list[Check] = []
+    streams: dict[str, pl.DataFrame] | None = {}
+    try:
+        entries = contents.segments()
+        for entry in entries:
+            contents.segment(entry, check=True)
+        names = dict.fromkeys(["events", "ties", *(e["stream"] for e in entries)])
+        streams = {name: f for name in names if (f := contents.stream(name)) is not None}
+        checks.append(Check("files", True, f"{len(entries)} sealed segments are what was written"))
+    except CorruptRunError as error:
+        streams = None
+        checks.append(Check("files", False, str(error)))
+    if streams is not None:
+        checks.append(_content(contents, streams))
+    if again:
+        checks.append(_again(path, contents, streams, progress))
+    return Verification(tuple(checks))
+
+
+def _by_step(streams: Mapping[str, pl.DataFrame]) -> dict[str, dict[int, pl.DataFrame]]:
+    return {
+        name: {int(key[0]): part for key, part in frame.partition_by("step", as_dict=True, maintain_order=True).items()}
+        for name, frame in streams.items()
+    }
+
+
+def _content(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> Check:
+    try:
+        steps = contents.steps()
+        parts = _by_step(streams)
+        empty = {"events": pl.DataFrame(schema=EVENTS_SCHEMA), "ties": pl.DataFrame(schema=TIES_SCHEMA)}
+        events = state = ""
+        tables = [n for n in contents.manifest.get("tables", sorted(set(streams) - {"events", "ties"}))]
+        for step in steps:
+            t = step["step"]
+            events = chained(events, [("events", parts.get("events", {}).get(t, empty["events"]))])
+            names = ["ties", *(tables if step["checkpoint"] else [])]
+            none = pl.DataFrame(schema=TIES_SCHEMA)
+            state = chained(state, [(n, parts.get(n, {}).get(t, none)) for n in names])
+            if (events, state) != (step["events_chain"], step["state_chain"]):
+                which = "events" if events != step["events_chain"] else "state"
+                return Check("content", False, f"the {which} of step {t} are not what was recorded then")
+        if contents.is_finished:
+            metrics, findings = contents.parquet("metrics.parquet"), contents.parquet("findings.parquet")
+            if metrics is None or findings is None:
+                return Check("content", False, f"{contents.path}: metrics.parquet or findings.parquet is missing")
+            found = digest_of(events, state, metrics, findings)["digest"]
+            if found != contents.manifest["digest"]:
+                return Check("content", False, f"it hashes to {found}, the manifest says {contents.manifest['digest']}")
+            return Check("content", True, f"it hashes to the digest {found}")
+    except CorruptRunError as error:
+        return Check("content", False, str(error))
+    return Check("content", True, f"{len(steps)} steps recorded so far hash to their chain; the run is not finished")
+
+
+class _Comparison:
+    """A sink that compares each step with what was recorded, and stops at the first difference."""
+
+    def __init__(self, contents: Contents, streams: Mapping[str, pl.DataFrame] | None) -> None:
+        self._steps = {s["step"]: s for s in contents.steps()}
+        self._streams = None if streams is None else _by_step(streams)
+        self.last = max(self._steps, default=-1)
+
+    def commit(
+        self, t: int, frames: Mapping[str, pl.DataFrame], *, metrics: str, events_chain: str, state_chain: str, **_: Any
+    ) -> None:
+        """Compare one step."""
+        recorded = self._steps.get(t)
+        if recorded is None:
+            raise _Divergence(f"the run has no step {t}, the repetition has")
+        if (events_chain, state_chain) != (recorded["events_chain"], recorded["state_chain"]):
+            raise _Divergence(f"step {t} differs: {self._where(t, frames)}")
+        if metrics != recorded["metrics"]:
+            ours, theirs = json.loads(metrics), json.loads(recorded["metrics"])
+            name = next((k for k in {**theirs, **ours} if repr(ours.get(k)) != repr(theirs.get(k))), "")
+            raise _Divergence(f"step {t} differs: metric {name} is {ours.get(name)!r}, recorded {theirs.get(name)!r}")
+
+    def _where(self, t: int, frames: Mapping[str, pl.DataFrame]) -> str:
+        if self._streams is None:
+            return "its files cannot be compared row by row"
+        for name, ours in frames.items():
+            theirs = self._streams.get(name, {}).get(t)
+            theirs = ours.clear() if theirs is None else theirs
+            if ours.equals(theirs, null_equal=True):
+                continue
+            a, b = ours.rows(), theirs.rows()
+            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if repr(x) != repr(y)), min(len(a), len(b)))
+            mine = a[at] if at < len(a) else "no such row"
+            kept = b[at] if at < len(b) else "no such row"
+            return f"row {at} of its {name} is {mine}, recorded {kept}"
+        return "an earlier step must differ"
+
+
+def _again(
+    path: Path, contents: Contents, streams: Mapping[str, pl.DataFrame] | None, progress: Progress | None
+) -> Check:
+    what = "run again"
+    try:
+        prepared: Prepared = prepare_again(path)
+        plan: Plan = prepared.plan
+        changed = ""
+        from simworld.scenario import resolve
+
+        if resolve(plan.scenario).content_hash() != plan.content_hash:
+            changed = " (the scenario's files have changed since)"
+        sink = _Comparison(contents, streams)
+        recorder = Recorder(plan, prepared.society, prepared.observers, sink)
+        society = prepared.society
+        recorder.take()
+        while society.t < min(plan.steps, sink.last) and society.running:
+            society.step()
+            measured = recorder.take()
+            if progress is not None:
+                progress(society.t, plan.steps, measured)
+        if society.t < sink.last:
+            return Check(what, False, f"it stopped after step {society.t}, the recorded run went on to {sink.last}{changed}")
+        if not contents.is_finished:
+            return Check(what, True, f"every recorded step up to {sink.last} repeats itself{changed}")
+        digest = recorder.conclude()[2]["digest"]
+        if digest != contents.manifest["digest"]:
+            return Check(what, False, f"the findings differ: digest {digest}, recorded {contents.manifest['digest']}{changed}")
+        return Check(what, True, f"{society.t} steps give the same digest{changed}")
+    except _Divergence as difference:
+        return Check(what, False, f"{difference}{changed}")
+    except SimworldError as error:
+        return Check(what, False, str(error))

@@ -1,0 +1,5 @@
+"""schema owns the frozen records every room shares: parameters, decisions, refusals. It imports nothing above itself."""
+
+from simworld.schema._records import Decision, Globals, Params, Record, Refusal, field
+
+__all__ = ["Decision", "Globals", "Params", "Record", "Refusal", "field"]

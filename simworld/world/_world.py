@@ -1,0 +1,526 @@
+"""World: one society in time. It is a `mesa.Model`; its state is tables, ties and one `Globals` record, nothing else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import mesa
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from simworld.agent import Agent, ColumnSpec, Entity
+from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
+from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, uniform_policy
+from simworld.persona import Persona, sample_population
+from simworld.rng import Chance
+from simworld.schema import Decision, Globals, Params
+from simworld.world import _mesa
+from simworld.world._activation import batches
+from simworld.world._encounter import Encounter, Turn, turns
+from simworld.world._events import Chunk, EventBuffer
+from simworld.world._graph import SocialGraph, TieChanges
+from simworld.world._graph_source import GraphData, load_graph, parse_graph
+from simworld.world._table import Table
+
+type Ids = npt.NDArray[np.int64]
+type Who = Agent | Iterable[Agent] | Ids | npt.NDArray[np.bool_] | Sequence[int] | None
+type Rows = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step changed: all that a recorder needs, and all that a resume needs to follow."""
+
+    t: int
+    events: list[Chunk]
+    ties: TieChanges
+    tables: dict[str, tuple[Ids, Rows]]
+    """By table: rows that changed, and their new values, one array a column."""
+    globals: str
+    """The `Globals` record as JSON."""
+
+
+class World(mesa.Model):  # type: ignore[misc]
+    """One society. Subclass it to write a scenario; see the README for one of forty lines.
+
+    A World is ready when it is constructed: ``World(n_agents=50, rng=7)`` has agents, personas and ties, and ``step()``
+    moves it one step on, under Mesa's own tools or under `simworld.run`. Everything that matters lies in ``table``,
+    ``tables``, ``graph`` and ``globals``; other attributes are caches, rebuilt in `setup`.
+    """
+
+    Params: ClassVar[type[Params]] = Params
+    """Parameters a user may set; a field ``n_agents`` is the number of agents at the start."""
+    Globals: ClassVar[type[Globals]] = Globals
+    """The record of ``self.globals``; every field needs a default."""
+    agent_classes: ClassVar[tuple[type[Agent], ...]] = (Agent,)
+    """Classes of agents that may live here; `populate` makes the first."""
+    entities: ClassVar[Mapping[str, type[Entity]]] = {}
+    """Tables beside the agents, by name."""
+    ties: ClassVar[tuple[str, ...]] = ("tie",)
+    """Kinds of tie; the first is the main one, which a starting graph fills and network observers read."""
+    directed: ClassVar[bool] = False
+    """Whether a tie from u to v says nothing about v to u."""
+    starting_graph: ClassVar[str | None] = None
+    """Graph source when the user gives none, in the words of ``--graph``; None starts without ties."""
+    with_personas: ClassVar[bool] = False
+    """Whether agents have personas (from a cast, else sampled)."""
+    policies: Mapping[str, Mapping[type[Decision], Callable[..., Any]]] = {}
+    """By mind label (``rules``, ``null``): the policy of each decision. A property may make them from ``self.params``."""
+    observers: ClassVar[tuple[Any, ...]] = ()
+    """Observers measured by default: names, or observer classes of the scenario's own."""
+    default_steps: ClassVar[int] = 50
+    """Steps of a run when the user gives none."""
+
+    def __init__(
+        self,
+        *,
+        rng: Any = None,
+        graph: Any = None,
+        personas: Sequence[Persona] | None = None,
+        mind: str | Mind | Sequence[str | Mind] = "rules",
+        **params: Any,
+    ) -> None:
+        """Make the society.
+
+        Args:
+            rng: the seed; an int gives the same society always, None a new one each time.
+            graph: a graph source (words of ``--graph``, a networkx graph, a sparse array, `GraphData`).
+            personas: who lives here; too few are filled up with sampled ones, too many cut.
+            mind: who decides: ``"rules"``, ``"null"``, a `Mind`, or one of these for each agent.
+            params: fields of `Params`.
+
+        Raises:
+            ParameterError: an unknown parameter or a value out of range.
+            GraphError: a graph that cannot be read or does not fit.
+        """
+        seed = int(rng) if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**62))
+        super().__init__(rng=seed)
+        _mesa.first_id(self, 0)
+        _mesa.wrap_step(self, self._one_step)
+        self.seed: int = seed
+        self.chance = Chance(seed)
+        self.params: Any = checked_params(type(self).Params, params)
+        start = self._start_graph(graph, params)
+        if start is not None and start.n != getattr(self.params, "n_agents", start.n):
+            self.params = checked_params(type(self).Params, {**params, "n_agents": start.n})
+        self.globals: Any = type(self).Globals()
+        self.start_graph: GraphData | None = start
+        self.notes: list[str] = list(start.notes) if start is not None else []
+        """What a user should know about how the society was made; shown with the run."""
+        self.table = Table(_agent_columns(type(self).agent_classes))
+        self.tables: dict[str, Table] = {"agents": self.table}
+        for name, entity in type(self).entities.items():
+            self.tables[name] = Table(entity.columns)
+        self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
+        self.personas: list[Persona] | None = None
+        self._given_personas = list(personas) if personas is not None else None
+        self._handles = 0
+        self._minds, self._mind_of = self._seat_minds(mind)
+        self.events = EventBuffer()
+        self._asked: dict[str, int | Ids] = {}
+        self._recorded = False
+        _mesa.rekey(self, seed, 0)
+        self.populate()
+        if start is not None:
+            if start.n != self.table.n:
+                raise GraphError(f"the graph has {start.n} nodes but the scenario made {self.table.n} agents")
+            self.graph.add_many(start.sources, start.targets, start.weights)
+            self.graph.labels = start.labels
+        self.setup()
+        self.datacollector = mesa.DataCollector(
+            model_reporters={key: functools.partial(_metric, key=key) for key in self.metrics()}
+        )
+        self._collects = self.datacollector
+
+    # -- what a scenario overrides ------------------------------------------------------------------------------
+
+    def populate(self) -> None:
+        """Make the agents: by default ``params.n_agents`` of the first agent class."""
+        self.add_agents(type(self).agent_classes[0], getattr(self.params, "n_agents", 0))
+
+    def setup(self) -> None:
+        """Prepare the society once agents and starting graph are there; caches are built here."""
+
+    def step(self) -> None:
+        """Move the society one step on."""
+
+    def finished(self) -> bool:
+        """Return True to stop the run after this step."""
+        return False
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the scenario's own cheap measures, taken at every step."""
+        return {}
+
+    # -- agents and time ----------------------------------------------------------------------------------------
+
+    @property
+    def t(self) -> int:
+        """Completed steps; inside `step` the number of the step at hand, from 1; in `setup` 0."""
+        return int(self.time)
+
+    @property
+    def n_agents(self) -> int:
+        """Number of living agents."""
+        return int(np.count_nonzero(self.table["alive"]))
+
+    @property
+    def ids(self) -> Ids:
+        """Ids of living agents, ascending."""
+        return np.flatnonzero(self.table["alive"])
+
+    def add_agents(self, cls: type[Agent], n: int, **columns: Any) -> Ids:
+        """Add ``n`` agents at once, columns given as one value for all or shape (n,); return their ids."""
+        first = self._new_rows(cls, n, columns)
+        return np.arange(first, first + n)
+
+    def new_row(self, cls: type[Agent], columns: Mapping[str, Any]) -> int:
+        """Add the row of one agent whose handle is being made."""
+        self._make_handles()
+        row = self._new_rows(cls, 1, columns)
+        self._handles = row + 1
+        return row
+
+    def _new_rows(self, cls: type[Agent], n: int, columns: Mapping[str, Any]) -> int:
+        classes = type(self).agent_classes
+        if cls not in classes:
+            raise ScenarioError(
+                f"{cls.__name__} is not in {type(self).__name__}.agent_classes ({[c.__name__ for c in classes]}); add it"
+            )
+        if wrong := set(columns) - set(cls.columns):
+            name = min(wrong)
+            known = list(cls.columns)
+            raise ParameterError(f"{cls.__name__} has no column {name!r}{did_you_mean(name, known)}; it has {known}")
+        kind = {"type": cls.__name__} if len(classes) > 1 else {}
+        first = self.table.append(n, {**columns, **kind})
+        self.graph.grow(self.table.n)
+        if type(self).with_personas:
+            self._fill_personas()
+        return first
+
+    def _fill_personas(self) -> None:
+        have, n = self.personas or [], self.table.n
+        if not have and self._given_personas is not None:
+            have = self._given_personas[:n]
+            if len(self._given_personas) > n:
+                self.notes.append(f"the cast has {len(self._given_personas)} personas; the first {n} live here")
+            elif len(have) < n:
+                self.notes.append(f"the cast has {len(have)} personas; {n - len(have)} more were sampled")
+        if len(have) < n:
+            taken = {p.name for p in have} | {p.id for p in have}
+            fresh = [p for p in sample_population(n, self.seed)[len(have) :] if not {p.id, p.name} & taken]
+            more = sample_population(n + len(taken), self.seed)[n:] if len(fresh) < n - len(have) else []
+            have = [*have, *(fresh + [p for p in more if not {p.id, p.name} & taken])[: n - len(have)]]
+        self.personas = have
+
+    def retire(self, row: int) -> None:
+        """Take an agent out: its row stays with ``alive`` False, its ties go."""
+        if self.table["alive"][row]:
+            self.table["alive"][row] = False
+            self.graph.isolate(row)
+            self.emit("leave", agent=row)
+
+    def _make_handles(self) -> None:
+        classes = type(self).agent_classes
+        alive = self.table["alive"]
+        codes = self.table["type"] if len(classes) > 1 else None
+        for row in range(self._handles, self.table.n):
+            self._handles = row + 1
+            if alive[row]:
+                _mesa.first_id(self, row)
+                (classes[codes[row]] if codes is not None else classes[0]).of_row(self, row)
+        _mesa.first_id(self, self.table.n)
+
+    @property
+    def agents(self) -> Any:
+        """Every living agent as a Mesa AgentSet; the handles are made when first asked for."""
+        if self._handles < self.table.n:
+            self._make_handles()
+        return self._all_agents
+
+    @property
+    def agents_by_type(self) -> Any:
+        """Living agents by class, as Mesa AgentSets."""
+        return self.agents and self._agents_by_type
+
+    def ids_of(self, who: Who) -> Ids:
+        """Return the ids meant by an agent, agents, ids, a boolean mask over rows, or None for all living agents."""
+        if who is None:
+            return self.ids
+        if isinstance(who, Agent):
+            return np.array([who.row])
+        if isinstance(who, np.ndarray):
+            return np.flatnonzero(who) if who.dtype == np.bool_ else who.astype(np.int64, copy=False)
+        return np.array([w.row if isinstance(w, Agent) else int(w) for w in who], np.int64)
+
+    # -- deciding -----------------------------------------------------------------------------------------------
+
+    def decide(
+        self,
+        decision: type[Decision],
+        who: Who,
+        observe: Callable[[int], Any] | Mapping[str, Any],
+        *,
+        check: Check | None = None,
+        purpose: str | None = None,
+    ) -> Answers:
+        """Ask agents for a decision; nothing changes until you commit the answers.
+
+        Args:
+            decision: the decision class.
+            who: who is asked, see `ids_of`; the answers come in this order.
+            observe: what each sees: a function of the agent's id, or columns (name to shape (n,)), which alone serve
+                vectorised policies.
+            check: says why an answer is impossible although its schema is met; it becomes a refusal.
+            purpose: name of the draws and of the tape position; the class name by default.
+
+        Returns:
+            One decision or `Refusal` an agent asked. Every refusal is also an event.
+        """
+        everyone = who is None and self.n_agents == self.table.n
+        ids = np.arange(self.table.n) if everyone else self.ids_of(who)
+        purpose = purpose or decision.__name__
+        question = Question(
+            decision=decision,
+            purpose=purpose,
+            ids=ids,
+            occurrences=self._occurrences(purpose, ids, everyone),
+            observe=observe if callable(observe) else Columns(observe, len(ids)),
+            chance=self.chance,
+            step=self.t,
+            n_agents=self.table.n,
+            everyone=self.personas,
+            check=check,
+            asks_everyone=everyone,
+        )
+        answers, labels = self._route(question)
+        for at, refusal in sorted(answers.refusals.items()):
+            data = {**refusal.model_dump(), "mind": labels(at), "purpose": purpose}
+            self.emit("refusal", agent=int(ids[at]), data=data)
+        return answers
+
+    def _route(self, question: Question) -> tuple[Answers, Callable[[int], str]]:
+        minds, seats = self._minds, self._mind_of
+        if seats is None or len(minds) == 1:
+            return minds[0].decide(question), lambda at: minds[0].label
+        # Agents that came later are seated with the first mind.
+        codes = np.where(question.ids < len(seats), seats[np.minimum(question.ids, len(seats) - 1)], 0)
+        items: list[Any] = [None] * len(question.ids)
+        for code, mind in enumerate(minds):
+            at = np.flatnonzero(codes == code)
+            if len(at):
+                for i, answer in zip(at.tolist(), mind.decide(question.only(at)), strict=True):
+                    items[i] = answer
+        return Answers(question, items), lambda at: minds[codes[at]].label
+
+    def _occurrences(self, purpose: str, ids: Ids, everyone: bool) -> Ids | int:
+        before = self._asked.get(purpose, 0)
+        if everyone and isinstance(before, int):
+            self._asked[purpose] = before + 1
+            return before
+        counts = np.full(self.table.n, before) if isinstance(before, int) else before
+        if len(counts) < self.table.n:
+            counts = np.concatenate([counts, np.zeros(self.table.n - len(counts), np.int64)])
+        occurrences = counts[ids]
+        order = np.argsort(ids, kind="stable")
+        ranks = np.arange(len(ids)) - np.searchsorted(ids[order], ids[order], side="left")
+        occurrences[order] += ranks
+        np.add.at(counts, ids, 1)
+        self._asked[purpose] = counts
+        return occurrences
+
+    def _seat_minds(self, mind: str | Mind | Sequence[str | Mind]) -> tuple[list[Mind], Ids | None]:
+        if isinstance(mind, str | Mind):
+            return [self._mind(mind)], None
+        seated: list[Mind] = []
+        codes = []
+        for one in mind:
+            if isinstance(one, str):
+                found = next((m for m in seated if m.label == one), None) or self._mind(one)
+            else:
+                found = one
+            if found not in seated:
+                seated.append(found)
+            codes.append(seated.index(found))
+        return seated, np.array(codes, np.int64)
+
+    def _mind(self, mind: str | Mind) -> Mind:
+        if not isinstance(mind, str):
+            return mind
+        policies = self.policies
+        if mind == "null":
+            return RuleMind(policies.get("null", {}), "null", fallback=uniform_policy)
+        if mind not in policies and mind != "rules":
+            known = sorted({"rules", "null", *policies})
+            raise ParameterError(f"no mind {mind!r}{did_you_mean(mind, known)}; this scenario has {known}")
+        return RuleMind(policies.get(mind, {}), mind)
+
+    def mind_label(self, agent: int) -> str:
+        """Return the label of the mind that decides for an agent."""
+        seats = self._mind_of
+        return self._minds[0 if seats is None or agent >= len(seats) else int(seats[agent])].label
+
+    @property
+    def mind_labels(self) -> tuple[str, ...]:
+        """Labels of the minds at work here."""
+        return tuple(m.label for m in self._minds)
+
+    # -- acting -------------------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        kind: str,
+        *,
+        agent: int = -1,
+        target: int = -1,
+        item: int = -1,
+        value: float = np.nan,
+        text: str = "",
+        data: Any = None,
+    ) -> None:
+        """Log one event: who did what to whom, about which item, with what value and words (-1, NaN, "" for none)."""
+        self.events.one(kind, agent, target, item, value, text, data)
+
+    def emit_many(self, kind: str, **columns: npt.ArrayLike) -> None:
+        """Log events of one kind given as columns ``agent``, ``target``, ``item``, ``value``."""
+        self.events.many(kind, columns)
+
+    def activation(self, regime: str, who: Who = None, **options: Any) -> Iterator[Ids]:
+        """Yield the groups that act together in this step; see `simworld.world.batches` for the regimes."""
+        rng = self.stream("activation", regime)
+        return batches(regime, self.ids_of(who), rng, self.table.n, **options)
+
+    def encounters(self, groups: Iterable[Sequence[int]] | Sequence[Encounter], max_turns: int) -> Iterator[Turn]:
+        """Yield the turns of groups that meet side by side; see `simworld.world.Encounter`."""
+        meetings = [g if isinstance(g, Encounter) else Encounter(tuple(g)) for g in groups]
+        return turns(meetings, max_turns)
+
+    def stream(self, *name: str | int) -> np.random.Generator:
+        """Open a named stream of draws for this step."""
+        return self.chance.stream("step", self.t, *name)
+
+    # -- what an observer may read ------------------------------------------------------------------------------
+
+    @property
+    def tie_kinds(self) -> tuple[str, ...]:
+        """Kinds of tie, the main one first."""
+        return self.graph.kinds
+
+    @property
+    def happened(self) -> Mapping[str, int]:
+        """Number of events of this step, by kind."""
+        return self.events.counts
+
+    def adjacency(self, kind: str | None = None) -> Any:
+        """Return the ties among living agents as a csr array of weights; the main kind by default."""
+        matrix = self.graph.csr(kind)
+        alive = self.table["alive"]
+        return matrix if alive.all() else matrix[alive][:, alive]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column of the living agents, shape (n_agents,)."""
+        column = self.table[name]
+        alive = self.table["alive"]
+        return column if alive.all() else column[alive]
+
+    # -- being recorded and resumed -----------------------------------------------------------------------------
+
+    def _one_step(self) -> None:
+        if not self._recorded:
+            self.events.drain()
+            self.graph.drain()
+        self._asked.clear()
+        _mesa.rekey(self, self.seed, self.t)
+        type(self).step(self)
+        if self.finished():
+            self.running = False
+        if not self._recorded and self.datacollector is self._collects:
+            self.datacollector.collect(self)
+
+    def drain(self, *, state: bool = True) -> StepRecord:
+        """Hand over what changed since the last call. From the first call on, somebody is taken to keep the record."""
+        self._recorded = True
+        tables: dict[str, tuple[Ids, Rows]] = {}
+        if state:
+            for name, table in self.tables.items():
+                rows = table.changed()
+                tables[name] = (rows, table.rows(rows))
+        return StepRecord(self.t, self.events.drain(), self.graph.drain(), tables, self.globals.model_dump_json())
+
+    def restore(self, t: int, tables: Mapping[str, Rows], ties: TieChanges, globals_json: str) -> None:
+        """Put a freshly made society into the state it had after step ``t``.
+
+        Args:
+            t: completed steps.
+            tables: by table, its full columns at ``t``.
+            ties: every tie change after the society was made, in order.
+            globals_json: the `Globals` record at ``t``.
+        """
+        self.drain(state=False)
+        self.graph.grow(len(tables["agents"]["alive"]))
+        self.graph.apply(ties)
+        for name, columns in tables.items():
+            self.tables[name].restore(columns)
+        if type(self).with_personas:
+            self._fill_personas()
+        if self._handles:
+            for agent in [a for a in self._all_agents if not self.table["alive"][a.row]]:
+                mesa.Agent.remove(agent)
+        self.globals = type(self).Globals.model_validate_json(globals_json)
+        _mesa.set_clock(self, t)
+        self.running = not self.finished()
+        self.restored()
+
+    def restored(self) -> None:
+        """Rebuild caches after a resume; by default nothing."""
+
+    def _start_graph(self, graph: Any, given: Mapping[str, Any]) -> GraphData | None:
+        source = type(self).starting_graph if graph is None else graph
+        if source is None or isinstance(source, GraphData):
+            return source
+        n = getattr(self.params, "n_agents", None)
+        spec = parse_graph(source) if isinstance(source, str) else source
+        if "n_agents" not in given and not (graph is None or getattr(spec, "wants_n", False)):
+            n = None
+        return load_graph(spec, n=n, seed=self.seed, directed=type(self).directed)
+
+
+def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
+    """Return validated parameters.
+
+    Raises:
+        ParameterError: one line that names the parameter, its value and what would be right.
+    """
+    for name in given:
+        if name not in cls.model_fields:
+            known = list(cls.model_fields)
+            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known)}; there are {known}")
+    try:
+        return cls(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"])) or cls.__name__
+        field = cls.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+        if first["type"] == "missing":
+            raise ParameterError(f"parameter {name!r} has no default and was not given") from None
+        about = f" ({field.description})" if field is not None and field.description else ""
+        raise ParameterError(f"parameter {name} = {first['input']!r}: {first['msg']}{about}") from None
+
+
+def _agent_columns(classes: tuple[type[Agent], ...]) -> dict[str, ColumnSpec]:
+    columns: dict[str, ColumnSpec] = {}
+    if len(classes) > 1:
+        columns["type"] = ColumnSpec("type", np.dtype(np.int16), 0, tuple(c.__name__ for c in classes))
+    for cls in classes:
+        for name, spec in cls.columns.items():
+            if columns.setdefault(name, spec) != spec:
+                raise ScenarioError(f"column {name!r} is declared in two ways by {[c.__name__ for c in classes]}")
+    return columns
+
+
+def _metric(world: World, *, key: str) -> float:
+    return world.metrics()[key]
