@@ -58,7 +58,7 @@ class Params(sw.Params):
         doc="Candidates scored for an agent; above this a sample a step. Bounds a step at agents × pool.",
     )  # fmt: skip
     feed_pool: int = sw.field(
-        500, ge=10, unit="posts",
+        250, ge=10, unit="posts",
         doc="Posts scored for an agent; above this the latest. Bounds a step at agents × pool.",
     )  # fmt: skip
 
@@ -110,7 +110,8 @@ class FriendshipParadox(sw.World):
         self.texts = [p.render("mini") for p in self.personas]
         self.vectors = persona_vectors(self.texts)
         n, dims = self.vectors.shape
-        self.post_vectors = np.zeros((0, dims), np.float32)
+        self.post_vectors = np.zeros((1024, dims), np.float32)
+        self.kept = 0
         self.author_sums = np.zeros((n, dims))
         self.author_counts = np.zeros(n, np.int64)
         self.posts_of: list[list[int]] = [[] for _ in range(n)]
@@ -142,7 +143,8 @@ class FriendshipParadox(sw.World):
             for agent, answer in self.decide(Follow, asked, views.__getitem__, check=follow_check).pairs():
                 if isinstance(answer, Follow) and answer.target is not None and self.graph.add(agent, answer.target):
                     self.emit("follow", agent=agent, target=answer.target)
-        views = {i: self.view(i) for i in ids.tolist()}
+        k_in = self.graph.in_degrees()
+        views = {i: self.view(i, bool(k_in[i])) for i in ids.tolist()}
         acts = self.decide(Act, ids, views.__getitem__, check=act_check)
         threads: list[sw.Encounter] = []
         for agent, answer in acts.pairs():
@@ -150,7 +152,6 @@ class FriendshipParadox(sw.World):
                 self.take_effect(agent, answer, threads)
         self.comment(threads)
         if self.params.interviews and self.t > 1:
-            k_in = self.graph.in_degrees()
             asked = np.array([a for a, d in acts.pairs() if isinstance(d, Act) and k_in[a] > 0], np.int64)
             for agent, told in self.decide(Interview, asked, views.__getitem__).pairs():
                 if isinstance(told, Interview):
@@ -251,24 +252,25 @@ class FriendshipParadox(sw.World):
         pool = pool[np.argsort(rank[pool])]
         column = np.full(self.table.n, -1)
         column[pool] = np.arange(len(pool))
-        theirs = self.author_sums[pool] / np.maximum(self.author_counts[pool], 1)[:, None]
-        # A dot product of two grid sums is exact in float64, so the ranking is the same on every machine.
-        theirs_norm = np.abs(self.author_sums[pool]).sum(axis=1) > 0
+        sums, counts = self.author_sums, np.maximum(self.author_counts, 1).astype(float)
+        undefined = ~sums.any(axis=1)
+        dropped = -np.inf if p.rules == "paper" else -1e9
+        theirs, per_author = sums[pool].T.copy(), counts[pool] * GRID
         bonus = p.visibility * np.log1p(self.table["posts"][pool])
         for start in range(0, len(guided), 256):
             rows = guided[start : start + 256]
-            dots = self.author_sums[rows] @ self.author_sums[pool].T
-            counts = np.maximum(self.author_counts[rows], 1)[:, None] * np.maximum(self.author_counts[pool], 1)[None, :]
-            cosines = dots / counts / GRID**2
-            defined = (np.abs(self.author_sums[rows]).sum(axis=1) > 0)[:, None] & theirs_norm[None, :]
-            scores = np.where(defined, cosines + bonus, -np.inf if p.rules == "paper" else -1e9)
+            # Sums of grid vectors are integers: their dot products are exact, so the ranking is the same everywhere.
+            cosines = sums[rows] @ theirs
+            cosines /= counts[rows, None] * GRID
+            cosines /= per_author
+            scores = cosines + bonus if p.visibility else cosines.copy()
+            scores[undefined[rows]] = dropped
+            scores[:, undefined[pool]] = dropped
             for at, agent in enumerate(rows.tolist()):
                 out = column[[agent, *self.graph.neighbors(agent).tolist()]]
                 scores[at, out[out >= 0]] = -np.inf
-            for at, agent in enumerate(rows.tolist()):
-                best = top_by(scores[at], p.follow_candidates)
                 found[agent] = FollowView(suggestions=tuple(
-                    self._candidate(int(pool[j]), float(cosines[at, j]), k_in) for j in best
+                    self._candidate(int(pool[j]), float(cosines[at, j]), k_in) for j in top_by(scores[at], p.follow_candidates)
                 ))  # fmt: skip
         for agent in sorted(set(ids.tolist()) - set(guided.tolist())):
             # The null agent is shown a uniform sample of all it does not follow: one of them at random is uniform too.
@@ -277,7 +279,6 @@ class FriendshipParadox(sw.World):
             keys = np.where(open_to, self.stream("null suggestions", agent).random(self.table.n), np.inf)
             best = np.argsort(keys)[: min(p.follow_candidates, int(open_to.sum()))]
             found[agent] = FollowView(suggestions=tuple(self._candidate(int(j), 0.0, k_in) for j in best))
-        del theirs
         return found
 
     def _candidate(self, agent: int, cosine: float, k_in: np.ndarray) -> Candidate:
@@ -287,8 +288,8 @@ class FriendshipParadox(sw.World):
         posts = int(self.table["posts"][agent]) if p.visibility else 0
         return Candidate(agent, self.texts[agent], cosine, followers, posts)
 
-    def view(self, agent: int) -> View:
-        """What an agent sees before it acts: feedback on its own posts, and its feed."""
+    def view(self, agent: int, has_followers: bool) -> View:
+        """What an agent sees before it acts: feedback on its own posts if it has a follower, and its feed."""
         posts = self.tables["posts"]
         followees = self.graph.neighbors(agent).tolist() if self.t > 1 else []
         ids = [post for v in followees for post in self.posts_of[v]]
@@ -296,18 +297,18 @@ class FriendshipParadox(sw.World):
         feed: list[FeedPost] = []
         if ids:
             own = self.vectors[agent]
-            dots = self.post_vectors[ids] @ own
-            defined = bool(np.any(own)) & (np.abs(self.post_vectors[ids]).sum(axis=1) > 0)
-            cosines = dots.astype(np.float64) / GRID**2
-            order = cosines if self.params.rules == "paper" else -cosines
-            scores = np.where(defined, order, -np.inf if self.params.rules == "paper" else -1e9)
+            vectors = self.post_vectors[ids]
+            cosines = (vectors @ own).astype(np.float64) / GRID**2
+            paper = self.params.rules == "paper"
+            undefined = ~vectors.any(axis=1) | (not own.any())
+            scores = np.where(undefined, -np.inf if paper else -1e9, cosines if paper else -cosines)
             for j in top_by(scores, self.params.feed_size):
                 post = ids[j]
                 popularity = float(posts["virality"][post] + abs(posts["sentiment"][post]))
                 author = int(posts["author"][post])
                 feed.append(FeedPost(post, author, str(posts["text"][post]), float(cosines[j]), popularity))
         feedback = None
-        if self.graph.in_degrees()[agent] > 0:
+        if has_followers:
             mine = self.posts_of[agent]
             feedback = Feedback(int(posts["virality"][mine].sum()), float(posts["sentiment"][mine].sum()))
         can_react = self.t > 1 and bool(followees) and bool(feed)
@@ -316,7 +317,12 @@ class FriendshipParadox(sw.World):
     # -- caches -------------------------------------------------------------------------------------------------
 
     def _keep(self, vectors: np.ndarray) -> None:
-        self.post_vectors = np.concatenate([self.post_vectors, vectors])
+        first, self.kept = self.kept, self.kept + len(vectors)
+        if self.kept > len(self.post_vectors):
+            grown = np.zeros((2 * self.kept, vectors.shape[1]), np.float32)
+            grown[:first] = self.post_vectors[:first]
+            self.post_vectors = grown
+        self.post_vectors[first : self.kept] = vectors
 
     def _shelve(self, post: int, author: int) -> None:
         self.posts_of[author].append(post)

@@ -34,7 +34,7 @@ from simworld.persona._records import (
     SurveyResponse,
     TraitScore,
 )
-from simworld.persona._render import VIEWS, count_tokens, persona_text
+from simworld.persona._render import IDEOLOGY_WORDS, VIEWS, count_tokens, persona_text
 from simworld.persona._sampler import sample_population
 from simworld.persona._traits import TRAIT_LETTERS, trait_matrix, trait_z
 
@@ -42,6 +42,7 @@ __all__ = [
     "Persona",
     "SCHEMA_VERSION",
     "VIEWS",
+    "IDEOLOGY_WORDS",
     "persona_text",
     "count_tokens",
     "Provenance",

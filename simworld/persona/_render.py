@@ -44,7 +44,7 @@ MINI_TOPICS = 5
 SPC_TOPICS = 5
 """Loves and hates in the C part: five of each (Lee et al. 2025, arXiv 2502.08599)."""
 
-IDEOLOGY = (
+IDEOLOGY_WORDS = (
     "extremely liberal",
     "liberal",
     "slightly liberal",
@@ -192,7 +192,7 @@ def _politics(persona: Persona) -> str:
     politics = persona.demographics.politics
     if politics is None:
         return ""
-    words = politics.ideology or (IDEOLOGY[politics.scale - 1] if politics.scale is not None else "")
+    words = politics.ideology or (IDEOLOGY_WORDS[politics.scale - 1] if politics.scale is not None else "")
     party = f"close to {politics.party}" if politics.party else ""
     return ", ".join(part for part in (words, party) if part)
 

@@ -24,7 +24,7 @@ from simworld.persona._records import (
     Provenance,
     TraitScore,
 )
-from simworld.persona._render import IDEOLOGY
+from simworld.persona._render import IDEOLOGY_WORDS
 from simworld.rng import stream
 
 type Ints = npt.NDArray[np.int64]
@@ -143,7 +143,7 @@ def _demographics(n: int, seed: int, recipe: Recipe) -> Iterator[Demographics]:
     lo = np.array([b.lo for b in bands])[band]
     width = np.array([b.hi - b.lo + 1 for b in bands])[band]
     ages = (lo + (within * width).astype(np.int64)).tolist()
-    politics = [Politics(ideology=words, scale=at) for at, words in enumerate(IDEOLOGY, start=1)]
+    politics = [Politics(ideology=words, scale=at) for at, words in enumerate(IDEOLOGY_WORDS, start=1)]
     ideology = _by_quota(n, seed, "ideology", recipe.ideology.shares).tolist()
     marginals = [[m.categories[c] for c in _by_quota(n, seed, m.field, m.shares).tolist()] for m in recipe.marginals]
     fields = [m.field for m in recipe.marginals]

@@ -1,11 +1,15 @@
-"""Between a society and the tables of a run: what a step changed as polars frames, and the frames' canonical hash."""
+"""Between a society and the tables of a run: what a step changed as frames, their canonical hash, their journal form.
+
+A `Frame` is a dict of columns, each a NumPy array, a list of texts, or one value that holds for every row. Most event
+columns say one thing a step, so they are hashed and kept once; polars comes in when rows are sealed or read.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,93 +17,139 @@ import polars as pl
 
 from simworld.world import NUMBERS, TEXTS, Chunk, StepRecord, TieChanges
 
-EVENTS_SCHEMA: dict[str, pl.DataType] = {
-    "step": pl.Int32(),
-    "kind": pl.String(),
-    "agent": pl.Int32(),
-    "target": pl.Int32(),
-    "item": pl.Int64(),
-    "value": pl.Float64(),
-    "text": pl.String(),
-    "data": pl.String(),
+TEXT = "text"
+"""Type name of a text column; numeric columns are named by their NumPy dtype."""
+
+EVENTS: dict[str, str] = {
+    "step": "int32",
+    "kind": TEXT,
+    "agent": "int32",
+    "target": "int32",
+    "item": "int64",
+    "value": "float64",
+    "text": TEXT,
+    "data": TEXT,
 }
 """One row an event; -1, NaN and "" mean none; ``data`` is JSON."""
 
-TIES_SCHEMA: dict[str, pl.DataType] = {
-    "step": pl.Int32(),
-    "kind": pl.String(),
-    "op": pl.String(),
-    "source": pl.Int32(),
-    "target": pl.Int32(),
-    "weight": pl.Float64(),
+TIES: dict[str, str] = {
+    "step": "int32",
+    "kind": TEXT,
+    "op": TEXT,
+    "source": "int32",
+    "target": "int32",
+    "weight": "float64",
 }
 """One row a change of a tie; ``op`` is ``set`` (made, or weight changed) or ``removed``."""
 
-_OPS = np.array(["set", "removed"], object)
+_POLARS = {
+    "int8": pl.Int8, "int16": pl.Int16, "int32": pl.Int32, "int64": pl.Int64, "uint8": pl.UInt8, "uint16": pl.UInt16,
+    "uint32": pl.UInt32, "uint64": pl.UInt64, "float32": pl.Float32, "float64": pl.Float64, "bool": pl.Boolean,
+    TEXT: pl.String,
+}  # fmt: skip
 
 
-def events_frame(t: int, chunks: Sequence[Chunk]) -> pl.DataFrame:
-    """Return the events of one step, in the order committed."""
-    frames = []
-    for chunk in chunks:
-        given, n = chunk.columns, chunk.n
-        columns: dict[str, Any] = {"step": np.full(n, t, np.int32)}
-        for name in EVENTS_SCHEMA:
-            if name == "step":
-                continue
-            value = given.get(name, "" if name in TEXTS else NUMBERS[name][1])
-            if isinstance(value, str):
-                columns[name] = pl.repeat(value, n, dtype=pl.String, eager=True)
-            elif np.ndim(value) == 0:
-                columns[name] = np.full(n, value, NUMBERS[name][0])
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A table of ``n`` rows: ``types`` by column, and each column as an array, a list of texts, or one value for all."""
+
+    n: int
+    types: Mapping[str, str]
+    columns: Mapping[str, Any]
+
+    def polars(self) -> pl.DataFrame:
+        """Return the frame for a reader."""
+        series = []
+        for name, kind in self.types.items():
+            dtype, column = _POLARS[kind], self.columns[name]
+            if isinstance(column, np.ndarray | list):
+                series.append(pl.Series(name, column, dtype=dtype))
             else:
-                columns[name] = value if isinstance(value, np.ndarray) else list(value)
-        frames.append(pl.DataFrame(columns, schema=EVENTS_SCHEMA))
-    return pl.concat(frames) if frames else pl.DataFrame(schema=EVENTS_SCHEMA)
+                series.append(pl.repeat(column, self.n, dtype=dtype, eager=True).alias(name))
+        return pl.DataFrame(series)
 
 
-def ties_frame(t: int, changes: TieChanges, kinds: Sequence[str]) -> pl.DataFrame:
+def frame_of(table: pl.DataFrame) -> Frame:
+    """Return the frame of a table that was read back."""
+    types = {n: TEXT if t == pl.String else str(t).lower().replace("boolean", "bool") for n, t in table.schema.items()}
+    columns = {
+        n: table[n].to_list() if k == TEXT or table[n].null_count() else table[n].to_numpy() for n, k in types.items()
+    }
+    return Frame(table.height, types, columns)
+
+
+def empty(types: Mapping[str, str]) -> pl.DataFrame:
+    """Return a table without rows."""
+    return pl.DataFrame(schema={name: _POLARS[kind] for name, kind in types.items()})
+
+
+def events_frame(t: int, chunks: Sequence[Chunk]) -> Frame:
+    """Return the events of one step, in the order committed."""
+    n = sum(chunk.n for chunk in chunks)
+    columns: dict[str, Any] = {"step": t}
+    for name in list(EVENTS)[1:]:
+        none = "" if name in TEXTS else NUMBERS[name][1]
+        parts = [(chunk.columns.get(name, none), chunk.n) for chunk in chunks]
+        if len(parts) == 1:
+            columns[name] = _plain(parts[0][0])
+        elif name in TEXTS:
+            columns[name] = [text for part, m in parts for text in ([part] * m if isinstance(part, str) else part)]
+        else:
+            dtype = NUMBERS[name][0]
+            wide = [part if isinstance(part, np.ndarray) else np.full(m, part, dtype) for part, m in parts]
+            columns[name] = np.concatenate(wide) if wide else np.zeros(0, dtype)
+    return Frame(n, EVENTS, columns)
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, tuple):
+        return list(part)
+    return part.item() if isinstance(part, np.generic) else part
+
+
+def ties_frame(t: int, changes: TieChanges, kinds: Sequence[str]) -> Frame:
     """Return the tie changes of one step, in the order made."""
-    if not len(changes):
-        return pl.DataFrame(schema=TIES_SCHEMA)
-    return pl.DataFrame(
-        {
-            "step": np.full(len(changes), t, np.int32),
-            "kind": np.array(kinds, object)[changes.kind],
-            "op": _OPS[changes.op],
-            "source": changes.source,
-            "target": changes.target,
-            "weight": changes.weight,
-        },
-        schema=TIES_SCHEMA,
-    )
+    columns = {
+        "step": t,
+        "kind": _labels(kinds, changes.kind),
+        "op": _labels(("set", "removed"), changes.op),
+        "source": np.asarray(changes.source, np.int32),
+        "target": np.asarray(changes.target, np.int32),
+        "weight": np.asarray(changes.weight, np.float64),
+    }
+    return Frame(len(changes), TIES, columns)
 
 
-def changes_of(frame: pl.DataFrame, kinds: Sequence[str]) -> TieChanges:
-    """Return tie changes from their frame."""
+def _labels(labels: Sequence[str], codes: Any) -> Any:
+    if len(codes) and codes.min() == codes.max():
+        return labels[codes[0]]
+    return np.array(labels, object)[codes].tolist()
+
+
+def changes_of(table: pl.DataFrame, kinds: Sequence[str]) -> TieChanges:
+    """Return tie changes from their table."""
     codes = {kind: i for i, kind in enumerate(kinds)}
     return TieChanges(
-        kind=np.array([codes[k] for k in frame["kind"].to_list()], np.int16),
-        op=(frame["op"] == "removed").to_numpy().astype(np.int8),
-        source=frame["source"].to_numpy().astype(np.int32),
-        target=frame["target"].to_numpy().astype(np.int32),
-        weight=frame["weight"].to_numpy().astype(np.float64),
+        kind=np.array([codes[k] for k in table["kind"].to_list()], np.int16),
+        op=(table["op"] == "removed").to_numpy().astype(np.int8),
+        source=table["source"].to_numpy().astype(np.int32),
+        target=table["target"].to_numpy().astype(np.int32),
+        weight=table["weight"].to_numpy().astype(np.float64),
     )
 
 
-def table_frame(t: int, rows: Any, columns: Mapping[str, Any]) -> pl.DataFrame:
+def table_frame(t: int, rows: Any, columns: Mapping[str, Any]) -> Frame:
     """Return the changed rows of one table after step ``t``: ``step``, ``id`` and a column each."""
-    frame: dict[str, Any] = {
-        "step": pl.Series(np.full(len(rows), t, np.int32)),
-        "id": pl.Series(np.asarray(rows, np.int64)),
-    }
+    types = {"step": "int32", "id": "int64"}
+    out: dict[str, Any] = {"step": t, "id": np.asarray(rows, np.int64)}
     for name, column in columns.items():
         array = np.asarray(column)
-        frame[name] = pl.Series(array.tolist(), dtype=pl.String) if array.dtype == object else pl.Series(array)
-    return pl.DataFrame(frame)
+        types[name] = TEXT if array.dtype == object else array.dtype.name
+        out[name] = array.tolist() if array.dtype == object else array
+    return Frame(len(rows), types, out)
 
 
-def frames_of(record: StepRecord, kinds: Sequence[str]) -> dict[str, pl.DataFrame]:
+def frames_of(record: StepRecord, kinds: Sequence[str]) -> dict[str, Frame]:
     """Return all frames of one step by stream: ``events``, ``ties``, and one a table."""
     frames = {"events": events_frame(record.t, record.events), "ties": ties_frame(record.t, record.ties, kinds)}
     for name, (rows, columns) in record.tables.items():
@@ -107,22 +157,41 @@ def frames_of(record: StepRecord, kinds: Sequence[str]) -> dict[str, pl.DataFram
     return frames
 
 
-def update_hash(digest: Any, name: str, frame: pl.DataFrame) -> None:
+def _one_value(column: Any) -> tuple[bool, Any]:
+    """Whether a column says one thing in every row, and what."""
+    if isinstance(column, list):
+        return column.count(column[0]) == len(column), column[0]
+    if not isinstance(column, np.ndarray):
+        return True, column
+    first = column[0]
+    same = np.isnan(column) if first != first else column == first
+    return bool(same.all()), first.item()
+
+
+def update_hash(digest: Any, name: str, frame: Frame) -> None:
     """Feed one frame into a hash, by content: independent of how the rows were chunked, stored or compressed."""
-    digest.update(f"{name}:{frame.height}\n".encode())
-    if not frame.height:
+    digest.update(f"{name}:{frame.n}\n".encode())
+    if not frame.n:
         return
-    for series in frame.get_columns():
-        digest.update(f"{series.name}\n".encode())
-        if series.dtype == pl.String or series.null_count():
-            runs = [(value, len(list(same))) for value, same in itertools.groupby(series.to_list())]
-            digest.update(json.dumps(runs, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    for column, kind in frame.types.items():
+        values = frame.columns[column]
+        is_one, first = _one_value(values)
+        digest.update(f"{column}:{kind}:{'one' if is_one else 'all'}\n".encode())
+        if is_one or isinstance(values, list):
+            text = json.dumps(_canonical(first, kind) if is_one else values, ensure_ascii=False)
+            digest.update(text.encode("utf-8", "surrogatepass"))
         else:
-            array = series.to_numpy()
-            digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data.cast("B"))
+            digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).view(np.uint8))
 
 
-def chained(previous: str, frames: Iterable[tuple[str, pl.DataFrame]]) -> str:
+def _canonical(value: Any, kind: str) -> Any:
+    # 1 and 1.0 and True are one number in Python and three texts in JSON. A None in a list of metrics stays None.
+    if kind == TEXT or value is None:
+        return value
+    return float(value) if kind.startswith("float") else bool(value) if kind == "bool" else int(value)
+
+
+def chained(previous: str, frames: Iterable[tuple[str, Frame]]) -> str:
     """Return the next link of a hash chain: sha256 over the previous link and the frames of one step."""
     digest = hashlib.sha256(previous.encode())
     for name, frame in frames:
@@ -130,10 +199,54 @@ def chained(previous: str, frames: Iterable[tuple[str, pl.DataFrame]]) -> str:
     return digest.hexdigest()
 
 
-def state_at(frame: pl.DataFrame | pl.LazyFrame, t: int) -> pl.DataFrame:
+def pack(frame: Frame) -> bytes:
+    """Return a frame as bytes for the journal: a JSON header with what is constant, then the raw arrays."""
+    kept: dict[str, Any] = {}
+    raw: list[bytes] = []
+    for name, column in frame.columns.items():
+        is_one, first = _one_value(column)
+        if is_one:
+            kept[name] = {"one": first}
+        elif isinstance(column, list):
+            kept[name] = {"all": column}
+        else:
+            narrow = _narrowed(column)
+            raw.append(np.ascontiguousarray(narrow.astype(narrow.dtype.newbyteorder("<"), copy=False)).tobytes())
+            kept[name] = {"bytes": len(raw[-1]), "as": narrow.dtype.name}
+    header = json.dumps({"n": frame.n, "types": dict(frame.types), "columns": kept}).encode()
+    return b"".join([len(header).to_bytes(4, "little"), header, *raw])
+
+
+def _narrowed(column: Any) -> Any:
+    # Counts, codes and moves kept as float64 are mostly small whole numbers: an eighth of the bytes says the same.
+    if column.dtype == np.float64 and abs(column[0]) <= 127:
+        with np.errstate(invalid="ignore"):
+            small = column.astype(np.int8)
+        if (small == column).all() and not (np.signbit(column) & (small == 0)).any():
+            return small
+    return column
+
+
+def unpack(blob: bytes) -> Frame:
+    """Return the frame that `pack` took."""
+    at = 4 + int.from_bytes(blob[:4], "little")
+    header = json.loads(blob[4:at])
+    columns: dict[str, Any] = {}
+    for name, kind in header["types"].items():
+        kept = header["columns"][name]
+        if "bytes" in kept:
+            dtype = np.dtype(kept["as"]).newbyteorder("<")
+            columns[name] = np.frombuffer(blob, dtype, kept["bytes"] // dtype.itemsize, at).astype(kind, copy=False)
+            at += kept["bytes"]
+        else:
+            columns[name] = kept["one"] if "one" in kept else kept["all"]
+    return Frame(header["n"], header["types"], columns)
+
+
+def state_at(frame: pl.DataFrame, t: int) -> pl.DataFrame:
     """Return a table as it was after step ``t``, row 0 first, from its changed rows in step order."""
-    rows = frame.lazy().filter(pl.col("step") <= t).group_by("id").last().sort("id").collect()
-    return rows.with_columns(pl.lit(t, pl.Int32).alias("step")).select(frame.lazy().collect_schema().names())
+    rows = frame.lazy().filter(pl.col("step") <= t).group_by("id", maintain_order=True).last().sort("id").collect()
+    return rows.with_columns(pl.lit(t, pl.Int32).alias("step")).select(frame.columns)
 
 
 def panel(frame: pl.DataFrame, steps: Sequence[int]) -> pl.DataFrame:

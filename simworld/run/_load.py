@@ -12,7 +12,7 @@ import polars as pl
 
 from simworld.errors import UsageError, did_you_mean
 from simworld.persona import Persona
-from simworld.run._frames import EVENTS_SCHEMA, TIES_SCHEMA, panel, state_at
+from simworld.run._frames import EVENTS, TIES, empty, panel, state_at
 from simworld.run._plan import Plan, metrics_frame
 from simworld.run._recorder import findings_frame
 from simworld.run._store import Contents
@@ -88,13 +88,13 @@ class Run:
     def events(self) -> pl.DataFrame:
         """What happened: step, kind, agent, target, item, value, text, data; -1, NaN and "" mean none."""
         frame = self._contents.stream("events")
-        return pl.DataFrame(schema=EVENTS_SCHEMA) if frame is None else frame
+        return empty(EVENTS) if frame is None else frame
 
     @cached_property
     def ties(self) -> pl.DataFrame:
         """Every change of a tie: step, kind, op, source, target, weight (the new one)."""
         frame = self._contents.stream("ties")
-        return pl.DataFrame(schema=TIES_SCHEMA) if frame is None else frame
+        return empty(TIES) if frame is None else frame
 
     @property
     def states(self) -> pl.DataFrame:

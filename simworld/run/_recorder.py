@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import polars as pl
 
 from simworld.observe import Finding, Observer
-from simworld.run._frames import chained, frames_of, update_hash
+from simworld.run._frames import Frame, chained, events_frame, frame_of, frames_of, update_hash
 from simworld.run._plan import Plan, metrics_frame, plain
 from simworld.world import StepRecord
+
+
+STEPS_BEHIND = 4
+"""Steps the recording thread may be behind; arbitrary, bounds what waits in memory."""
 
 
 class Society(Protocol):
@@ -35,7 +41,7 @@ class Sink(Protocol):
     def commit(
         self,
         t: int,
-        frames: Mapping[str, pl.DataFrame],
+        frames: Mapping[str, Frame],
         *,
         checkpoint: bool,
         globals_json: str,
@@ -46,13 +52,20 @@ class Sink(Protocol):
 
 
 class Recorder:
-    """Records one society under one plan."""
+    """Records one society under one plan.
+
+    Frames, hashes and the journal are the work of one thread beside the society's, a few steps behind at most: what it
+    has not acknowledged when the process dies is computed again. An error of its shows at the next `take` or `flush`.
+    """
 
     def __init__(self, plan: Plan, society: Any, observers: Sequence[Observer], sink: Sink) -> None:
         self._plan = plan
         self._society = society
         self._observers = observers
         self._sink = sink
+        self._writer = ThreadPoolExecutor(1, "simworld-recorder")
+        self._behind: deque[Future[None]] = deque()
+        self._failed = False
         self.events_chain = ""
         self.state_chain = ""
         self.metrics: list[tuple[int, dict[str, Any]]] = []
@@ -72,21 +85,43 @@ class Recorder:
             for name, value in observer.observe(society).items():
                 measured[f"{observer.name}.{name}"] = plain(value)
         record = society.drain(state=checkpoint)
-        frames = frames_of(record, society.tie_kinds)
-        if not plan.record_events:
-            frames["events"] = frames["events"].clear()
-        self.events_chain = chained(self.events_chain, [("events", frames["events"])])
-        self.state_chain = chained(self.state_chain, [(n, f) for n, f in frames.items() if n != "events"])
-        self._sink.commit(
-            t, frames, checkpoint=checkpoint, globals_json=record.globals, metrics=json.dumps(measured),
-            events_chain=self.events_chain, state_chain=self.state_chain,
-        )  # fmt: skip
+        while len(self._behind) >= STEPS_BEHIND or (self._behind and self._behind[0].done()):
+            self._behind.popleft().result()
+        self._behind.append(self._writer.submit(self._write, record, checkpoint, measured))
         self.metrics.append((t, measured))
         return measured
+
+    def _write(self, record: StepRecord, checkpoint: bool, measured: Mapping[str, Any]) -> None:
+        if self._failed:
+            return
+        try:
+            frames = frames_of(record, self._society.tie_kinds)
+            if not self._plan.record_events:
+                frames["events"] = events_frame(record.t, [])
+            self.events_chain = chained(self.events_chain, [("events", frames["events"])])
+            self.state_chain = chained(self.state_chain, [(n, f) for n, f in frames.items() if n != "events"])
+            self._sink.commit(
+                record.t, frames, checkpoint=checkpoint, globals_json=record.globals, metrics=json.dumps(measured),
+                events_chain=self.events_chain, state_chain=self.state_chain,
+            )  # fmt: skip
+        except BaseException:
+            # A step that is not on disk must not be followed by one that is.
+            self._failed = True
+            raise
+
+    def flush(self) -> None:
+        """Wait until every step taken is recorded."""
+        while self._behind:
+            self._behind.popleft().result()
+
+    def close(self) -> None:
+        """Let go of the thread; steps that wait are still written."""
+        self._writer.shutdown()
 
     def conclude(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str]]:
         """Return the metrics, the findings with their nulls, and the digest with its parts."""
         found = [f for observer in self._observers for f in observer.conclude(self._society)]
+        self.flush()
         metrics, findings = metrics_frame(self.metrics), findings_frame(found)
         return metrics, findings, digest_of(self.events_chain, self.state_chain, metrics, findings)
 
@@ -103,8 +138,8 @@ def findings_frame(found: Sequence[Finding]) -> pl.DataFrame:
 def digest_of(events_chain: str, state_chain: str, metrics: pl.DataFrame, findings: pl.DataFrame) -> dict[str, str]:
     """Return the digest and its parts: what happened, what the state was, what was measured. No timing is in it."""
     measured = hashlib.sha256()
-    update_hash(measured, "metrics", metrics)
-    update_hash(measured, "findings", findings)
+    update_hash(measured, "metrics", frame_of(metrics))
+    update_hash(measured, "findings", frame_of(findings))
     parts = {"events": events_chain, "state": state_chain, "metrics": measured.hexdigest()}
     whole = hashlib.sha256("\n".join(parts.values()).encode()).hexdigest()
     return {"digest": whole, **parts}

@@ -247,46 +247,48 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
     store = Store(path)
     began = time.perf_counter()
     started = Contents(path).manifest.get("started")
+    recorder = Recorder(plan, society, prepared.observers, store)
     try:
-        with stop_requests() as stop:
-            recorder = Recorder(plan, society, prepared.observers, store)
-            done = store.rewind()
-            if done >= 0:
-                _catch_up(prepared, recorder, path, done)
-            try:
-                if done < 0:
+        try:
+            with stop_requests() as stop:
+                done = store.rewind()
+                if done >= 0:
+                    _catch_up(prepared, recorder, path, done)
+                else:
                     _take(recorder, plan, progress)
                 while society.t < plan.steps and society.running:
                     if stop.is_set():
+                        recorder.flush()
                         raise Interrupted(f"stopped after step {society.t} of {plan.steps}; go on with: simworld resume {path}")
                     society.step()
                     _take(recorder, plan, progress)
                 metrics, findings, digest = recorder.conclude()
-            except SimworldError:
-                raise
-            except Exception as error:
-                place = _place(error)
-                raise RunError(
-                    f"step {society.t} of {plan.scenario} failed{place}: {type(error).__name__}: {error}; "
-                    f"mend it, then: simworld resume {path}"
-                ) from error
-            write_whole(path / "metrics.parquet", parquet_bytes(metrics))
-            write_whole(path / "findings.parquet", parquet_bytes(findings))
-            segments = store.finish()
-            write_manifest(
-                path, plan, society, "finished",
-                started=started, ended=datetime.now(UTC).isoformat(timespec="seconds"),
-                seconds=round(time.perf_counter() - began, 3), steps_done=society.t,
-                digest=digest["digest"], parts={k: v for k, v in digest.items() if k != "digest"},
-                segments=segments,
-            )  # fmt: skip
+        except SimworldError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"step {society.t} of {plan.scenario} failed{_place(error)}: {type(error).__name__}: {error}; "
+                f"mend it, then: simworld resume {path}"
+            ) from error
+        write_whole(path / "metrics.parquet", parquet_bytes(metrics))
+        write_whole(path / "findings.parquet", parquet_bytes(findings))
+        segments = store.finish()
+        write_manifest(
+            path, plan, society, "finished",
+            started=started, ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - began, 3), steps_done=society.t,
+            digest=digest["digest"], parts={k: v for k, v in digest.items() if k != "digest"},
+            segments=segments,
+        )  # fmt: skip
     except (RunError, Interrupted) as error:
+        recorder.close()
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
         # The journal holds every step; a manifest that cannot be rewritten (a full disk) changes nothing about resuming.
         with contextlib.suppress(StorageError):
             write_manifest(path, plan, society, status, started=started, error=str(error), steps_done=society.t)
         raise
     finally:
+        recorder.close()
         store.close()
 
 
@@ -321,6 +323,8 @@ def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> 
         while society.t < done:
             society.step()
             replay.take()
+        replay.flush()
+        replay.close()
         if (replay.events_chain, replay.state_chain) != (steps[-1]["events_chain"], steps[-1]["state_chain"]):
             raise CorruptRunError(
                 f"{path}: this model, run again with the same seed, does not repeat itself, so it cannot be resumed; "

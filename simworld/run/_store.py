@@ -21,11 +21,15 @@ from urllib.parse import quote
 import polars as pl
 
 from simworld.errors import CorruptRunError, StorageError, UsageError
+from simworld.run._frames import Frame, pack, unpack
 
 SEAL_STEPS = 50
 """Steps between seals; arbitrary: a resume recomputes at most what the journal does not hold, which is nothing."""
 SEAL_ROWS = 500_000
 """Rows after which a seal does not wait for the steps; arbitrary, bounds the journal at some tens of megabytes."""
+
+WAL_PAGES = 2_048
+"""Pages (32 KiB) of the write-ahead log before SQLite folds it in, with a sync; arbitrary, 64 MiB."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS steps (
@@ -88,7 +92,7 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
 
 
 class Store:
-    """One run's folder, open for writing by one process."""
+    """One run's folder, open for writing by one process; one thread of it at a time."""
 
     def __init__(self, path: Path) -> None:
         from filelock import FileLock, Timeout
@@ -103,17 +107,19 @@ class Store:
             raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
         self.journal = path / "journal.sqlite"
         with writing(self.journal):
-            self._db = sqlite3.connect(self.journal, isolation_level=None)
+            self._db = sqlite3.connect(self.journal, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA page_size=32768")  # large blobs: a long chain of small pages is slow
             self._db.execute("PRAGMA journal_mode=WAL")
             # NORMAL survives kill -9; a power cut may lose the last steps, which rules recompute. Never a torn file.
             self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             self._db.executescript(_TABLES)
         self._pending_rows = self._db.execute("SELECT coalesce(sum(rows), 0) FROM pending").fetchone()[0]
 
     def commit(
         self,
         t: int,
-        frames: Mapping[str, pl.DataFrame],
+        frames: Mapping[str, Frame],
         *,
         checkpoint: bool,
         globals_json: str,
@@ -122,17 +128,12 @@ class Store:
         state_chain: str,
     ) -> None:
         """Add one step, whole or not at all."""
-        blobs = []
-        for stream, frame in frames.items():
-            if frame.height:
-                buffer = io.BytesIO()
-                frame.write_ipc(buffer, compression="uncompressed")
-                blobs.append((t, stream, frame.height, buffer.getvalue()))
+        blobs = [(t, stream, frame.n, pack(frame)) for stream, frame in frames.items() if frame.n]
         with writing(self.journal), self._transaction():
             row = (t, int(checkpoint), globals_json, metrics, events_chain, state_chain)
             self._db.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", row)
             self._db.executemany("INSERT INTO pending VALUES (?, ?, ?, ?)", blobs)
-        self._pending_rows += sum(frame.height for frame in frames.values())
+        self._pending_rows += sum(frame.n for frame in frames.values())
         if checkpoint and (self._pending_rows > SEAL_ROWS or t - self._sealed_to() >= SEAL_STEPS):
             self.seal()
 
@@ -151,7 +152,7 @@ class Store:
         streams = self._db.execute("SELECT DISTINCT stream FROM pending WHERE step <= ? ORDER BY stream", (last,))
         for (stream,) in streams.fetchall():
             query = "SELECT frame FROM pending WHERE stream = ? AND step <= ? ORDER BY step"
-            frame = pl.concat([pl.read_ipc(io.BytesIO(b)) for (b,) in self._db.execute(query, (stream, last))])
+            frame = pl.concat([unpack(b).polars() for (b,) in self._db.execute(query, (stream, last))])
             file = f"{'events' if stream == 'events' else 'state'}/{stream}-{first:07d}-{last:07d}.parquet"
             sha256 = write_whole(self.path / file, parquet_bytes(frame))
             chain = events_chain if stream == "events" else state_chain
@@ -280,7 +281,7 @@ class Contents:
                 query = "SELECT frame FROM pending WHERE stream = ? ORDER BY step"
                 blobs = db.execute(query, (name,)).fetchall()
         frames = [self.segment(s, check=check) for s in entries if s["stream"] == name]
-        frames += [pl.read_ipc(io.BytesIO(b)) for (b,) in blobs]
+        frames += [unpack(b).polars() for (b,) in blobs]
         return pl.concat(frames) if frames else None
 
     def parquet(self, name: str) -> pl.DataFrame | None:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from simworld.errors import CorruptRunError, SimworldError
-from simworld.run._frames import EVENTS_SCHEMA, TIES_SCHEMA, chained
+from simworld.run._frames import EVENTS, TIES, Frame, chained, empty, frame_of
 from simworld.run._plan import Plan
 from simworld.run._recorder import Recorder, digest_of
 from simworld.run._runner import Prepared, Progress, prepare_again
@@ -85,15 +85,13 @@ def _content(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> Check:
     try:
         steps = contents.steps()
         parts = _by_step(streams)
-        empty = {"events": pl.DataFrame(schema=EVENTS_SCHEMA), "ties": pl.DataFrame(schema=TIES_SCHEMA)}
         events = state = ""
         tables = [n for n in contents.manifest.get("tables", sorted(set(streams) - {"events", "ties"}))]
         for step in steps:
             t = step["step"]
-            events = chained(events, [("events", parts.get("events", {}).get(t, empty["events"]))])
+            events = chained(events, [("events", frame_of(parts.get("events", {}).get(t, empty(EVENTS))))])
             names = ["ties", *(tables if step["checkpoint"] else [])]
-            none = pl.DataFrame(schema=TIES_SCHEMA)
-            state = chained(state, [(n, parts.get(n, {}).get(t, none)) for n in names])
+            state = chained(state, [(n, frame_of(parts.get(n, {}).get(t, empty(TIES)))) for n in names])
             if (events, state) != (step["events_chain"], step["state_chain"]):
                 which = "events" if events != step["events_chain"] else "state"
                 return Check("content", False, f"the {which} of step {t} are not what was recorded then")
@@ -119,7 +117,7 @@ class _Comparison:
         self.last = max(self._steps, default=-1)
 
     def commit(
-        self, t: int, frames: Mapping[str, pl.DataFrame], *, metrics: str, events_chain: str, state_chain: str, **_: Any
+        self, t: int, frames: Mapping[str, Frame], *, metrics: str, events_chain: str, state_chain: str, **_: Any
     ) -> None:
         """Compare one step."""
         recorded = self._steps.get(t)
@@ -132,10 +130,11 @@ class _Comparison:
             name = next((k for k in {**theirs, **ours} if repr(ours.get(k)) != repr(theirs.get(k))), "")
             raise _Divergence(f"step {t} differs: metric {name} is {ours.get(name)!r}, recorded {theirs.get(name)!r}")
 
-    def _where(self, t: int, frames: Mapping[str, pl.DataFrame]) -> str:
+    def _where(self, t: int, frames: Mapping[str, Frame]) -> str:
         if self._streams is None:
             return "its files cannot be compared row by row"
-        for name, ours in frames.items():
+        for name, frame in frames.items():
+            ours = frame.polars()
             theirs = self._streams.get(name, {}).get(t)
             theirs = ours.clear() if theirs is None else theirs
             if ours.equals(theirs, null_equal=True):
@@ -161,14 +160,18 @@ def _again(
         if resolve(plan.scenario).content_hash() != plan.content_hash:
             changed = " (the scenario's files have changed since)"
         sink = _Comparison(contents, streams)
-        recorder = Recorder(plan, prepared.society, prepared.observers, sink)
         society = prepared.society
-        recorder.take()
-        while society.t < min(plan.steps, sink.last) and society.running:
-            society.step()
-            measured = recorder.take()
-            if progress is not None:
-                progress(society.t, plan.steps, measured)
+        recorder = Recorder(plan, society, prepared.observers, sink)
+        try:
+            recorder.take()
+            while society.t < min(plan.steps, sink.last) and society.running:
+                society.step()
+                measured = recorder.take()
+                if progress is not None:
+                    progress(society.t, plan.steps, measured)
+            recorder.flush()
+        finally:
+            recorder.close()
         if society.t < sink.last:
             return Check(what, False, f"it stopped after step {society.t}, the recorded run went on to {sink.last}{changed}")
         if not contents.is_finished:

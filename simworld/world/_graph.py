@@ -530,9 +530,7 @@ class SocialGraph:
             starts: npt.NDArray[Any] = np.zeros(self._n + 1, index)
             np.cumsum(ties.out_degree, out=starts[1:])
             columns: npt.NDArray[Any] = (ties.keys & TARGET_MASK).astype(index)
-            matrix = csr_array(
-                (ties.weights, _frozen(columns), _frozen(starts)), shape=(self._n, self._n)
-            )
+            matrix = csr_array((ties.weights, _frozen(columns), _frozen(starts)), shape=(self._n, self._n))
             matrix.has_canonical_format = True
             ties.csr = matrix
         return ties.csr

@@ -17,6 +17,7 @@ import json
 import numbers
 import operator
 import re
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -120,6 +121,8 @@ class GraphSpec:
     @property
     def text(self) -> str:
         """The text that `parse_graph` reads back as this spec."""
+        if self.kind == "file":
+            return _file_text(self.name, self.options)
         return _spec_text(self.name, self.options)
 
 
@@ -216,7 +219,8 @@ def _head_and_options(text: str) -> tuple[str, list[tuple[str, str]]]:
             return text[: colon.start()].strip(), _split_options(text[colon.end() :])
     # A colon alone may belong to a path (C:\nets\a.txt); after a name or a whole file name it announces options.
     head, colon_, rest = text.rpartition(":")
-    if colon_ and not _is_path(rest) and (head.lower().removesuffix(".gz").endswith(SUFFIXES) or not _is_path(head)):
+    rest_is_path = "/" in rest or "\\" in rest or _is_graph_file(rest)
+    if colon_ and not rest_is_path and (_is_graph_file(head) or not _is_path(head)):
         raise GraphError(
             f"after {head + ':'!r} come options like name=value, got {rest!r}; leave the colon out if none"
         )
@@ -270,6 +274,12 @@ def _spec_text(name: str, options: Iterable[tuple[str, Any]]) -> str:
     return f"{name}:{text}" if text else name
 
 
+def _file_text(name: str, options: Iterable[tuple[str, str]]) -> str:
+    # A file's options are never read as JSON: a sha256 of digits only is no number.
+    text = ",".join(f"{option}={value}" for option, value in options)
+    return f"{name}:{text}" if text else name
+
+
 def _value_text(value: Any) -> str:
     if isinstance(value, str) and value:
         try:
@@ -278,6 +288,10 @@ def _value_text(value: Any) -> str:
         except GraphError:
             pass
     return json.dumps(value, separators=(",", ":"))
+
+
+def _is_graph_file(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
 def _is_path(text: str) -> bool:
@@ -431,7 +445,10 @@ def _generators() -> MappingProxyType[str, Callable[..., Any]]:
     import networkx as nx
 
     found: dict[str, Callable[..., Any]] = {}
-    for name, made in sorted(vars(nx.generators).items()):
+    every = vars(nx.generators)
+    for name, made in sorted(every.items()):
+        if f"{name}_graph" in every:
+            continue  # a module, or the deprecated name of that one
         home = getattr(made, "__module__", None) or ""
         if name.startswith(("_", "is_", "number_of_")) or not home.startswith("networkx.generators."):
             continue
@@ -635,13 +652,13 @@ def _read_file(spec: GraphSpec) -> _Found:
     else:
         found = _xml(str(path), suffix, content)
     chosen = [(name, options[name]) for name, known in FILE_OPTIONS.items() if known and options.get(name) in known[1:]]
-    found.source = _spec_text(path.name, [("sha256", sha256[:12]), *chosen])
+    found.source = _file_text(path.name, [("sha256", sha256[:12]), *chosen])
     return found
 
 
 def _graph_files(folder: Path) -> list[str]:
     try:
-        return sorted(p.name for p in folder.iterdir() if p.name.lower().removesuffix(".gz").endswith(SUFFIXES))
+        return sorted(p.name for p in folder.iterdir() if _is_graph_file(p.name))
     except OSError:
         return []
 
@@ -781,9 +798,9 @@ def _csv(name: str, text: str) -> _Found:
     except csv.Error as exc:
         raise GraphError(f"{name}, line {skipped + reader.line_num}: {exc}; check the quotes on this line") from exc
     lines = np.array(ends, np.int64) + skipped
-    if len(rows[0]) < 2:
+    if not rows or len(rows[0]) < 2:
         wants = "a CSV file has the columns source,target[,weight] separated by comma, semicolon or tab"
-        raise GraphError(f"{name}, line {lines[0]}: one column ({top[:60]!r}); {wants}")
+        raise GraphError(f"{name}, line {lines[0] if rows else skipped + 1}: one column ({top[:60]!r}); {wants}")
     header = [cell.strip() for cell in rows[0]]
     lower = [cell.lower() for cell in header]
     notes: list[str] = []
@@ -851,7 +868,10 @@ def _xml(name: str, suffix: str, content: bytes) -> _Found:
     read: Callable[..., Any] = nx.read_graphml if suffix == ".graphml" else nx.read_gexf
     kind = "GraphML" if suffix == ".graphml" else "GEXF"
     try:
-        graph = read(io.BytesIO(content))
+        # networkx only warns of what it guesses (a key without a type): the reader of the notes should know.
+        with warnings.catch_warnings(record=True) as guesses:
+            warnings.simplefilter("always")
+            graph = read(io.BytesIO(content))
     except ParseError as exc:
         line, column = exc.position
         said = str(exc).partition(": line")[0]
@@ -859,4 +879,6 @@ def _xml(name: str, suffix: str, content: bytes) -> _Found:
     except (nx.NetworkXException, AttributeError, LookupError, TypeError, ValueError) as exc:
         said = " ".join(str(exc).split())
         raise GraphError(f"{name}: networkx cannot read it as {kind}: {said}; write it with networkx or Gephi") from exc
-    return _from_networkx(graph, name, "")
+    found = _from_networkx(graph, name, "")
+    found.notes.extend(f"networkx says: {guess.message}" for guess in guesses)
+    return found

@@ -215,7 +215,7 @@ def test_any_sequence_equals_a_dictionary_and_is_replayed_from_its_record(
         assert_equal(start, model)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(operations=st.lists(OPERATION, max_size=12), directed=st.booleans())
 def test_a_copy_and_its_original_do_not_touch_each_other(
     operations: list[tuple[str, Any, float, str | None]], directed: bool
@@ -231,7 +231,8 @@ def test_a_copy_and_its_original_do_not_touch_each_other(
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(-2, 11), st.integers(-2, 11), st.sampled_from([1.0, -1.0, math.nan, math.inf])), max_size=8
+        st.tuples(st.integers(-2, 11), st.integers(-2, 11), st.sampled_from([1.0, -1.0, math.nan, math.inf])),
+        max_size=8,
     )
 )
 def test_a_bulk_write_fails_whole_and_says_of_its_first_bad_pair_what_a_single_write_says(

@@ -132,6 +132,30 @@ def test_median_of_an_even_number_is_the_mean_of_the_middle_two() -> None:
         assert observe.friendship_paradox(net, x, "out", "strong") == strong
 
 
+@pytest.mark.parametrize(
+    "mine, theirs",
+    [
+        (0.3, [0.2, 0.4]),  # floats: 0.2 + 0.4 > 2 · 0.3
+        (0.6, [0.1, 1.1]),
+        (-0.8, [-0.9, -0.7]),
+        (0.3, [0.1 + 0.2]),  # 0.30000000000000004
+        (0.3, [0.3] * 6),  # floats: 0.3 added six times > 6 · 0.3
+        (1 / 3, [1 / 6, 1 / 2]),
+    ],
+)
+def test_what_ties_on_paper_is_not_below(mine: float, theirs: list[float]) -> None:
+    net = nx.star_graph(len(theirs))
+    follows = nx.DiGraph((0, v) for v in net[0])
+    for form in FORMS:
+        for scale in (1.0, 1e-9, 1e9):
+            x = [mine * scale, *(y * scale for y in theirs)]
+            assert observe.friendship_paradox(follows, x, "out", form) == 0.0
+            x[1] += 1e-6 * scale
+            x[-1] += 1e-6 * scale
+            expected = 0.0 if form == "strong" and len(theirs) > 2 else 1.0
+            assert observe.friendship_paradox(follows, x, "out", form) == expected
+
+
 def test_large_whole_numbers_do_not_lose_digits() -> None:
     net = nx.DiGraph([(0, 1), (0, 2)])
     x = np.array([2**61, 2**61, 2**61 + 1], dtype=np.int64)  # as floats all three are one number

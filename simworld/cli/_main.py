@@ -1,0 +1,258 @@
+"""The commands. ``simworld --help`` must answer at once: nothing heavier than click is imported before one runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from simworld.cli._errors import FAILED, Commands, complain
+from simworld.errors import Interrupted, UsageError
+
+option = partial(click.option, show_envvar=True)
+
+
+class Setting(click.ParamType[tuple[str, Any]]):
+    """``name=value``: JSON where it reads as such, else text. In the environment, several, split as a shell would."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.strip():
+            self.fail(f"{value!r} is not name=value, for example -p n_agents=50", param, ctx)
+        try:
+            return name.strip(), json.loads(text)
+        except ValueError:
+            return name.strip(), text
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return shlex.split(rv)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "SIMWORLD",
+        "max_content_width": 100,
+    },
+)
+@click.version_option(package_name="simworld", message="simworld %(version)s")
+@option("--traceback", is_flag=True, help="Show where in the code a known error arose.")
+def cli(traceback: bool) -> None:
+    """A laboratory for societies of persona agents.
+
+    Every option can also be set in the environment (SIMWORLD_RUN_STEPS=50) or in a file .env in this folder.
+
+    Exit codes: 0 done, 1 the run failed, 2 the call was wrong, 3 stopped and resumable.
+    """
+
+
+@cli.command("list")
+@click.argument("scenario", required=False)
+@option("--observers", is_flag=True, help="List the observers and what their metrics mean.")
+@option("--casts", is_flag=True, help="List the casts: who can live in a scenario.")
+def list_(scenario: str | None, observers: bool, casts: bool) -> None:
+    """List the scenarios, or the parameters of one."""
+    if (scenario is not None) + observers + casts > 1:
+        raise UsageError("list shows one thing: a scenario, --observers or --casts; name one of them")
+    from simworld.cli import _tables as tables
+    from simworld.scenario import describe, list_casts, list_scenarios, resolve
+
+    out = tables.console()
+    if observers:
+        tables.observers(out)
+    elif casts:
+        tables.casts(out, list_casts())
+    elif scenario is not None:
+        tables.scenario(out, describe(resolve(scenario)))
+    else:
+        tables.scenarios(out, list_scenarios())
+
+
+@cli.command(short_help="Run a scenario.")
+@click.argument("scenario")
+@option("-p", "--param", type=Setting(), multiple=True, help="A parameter; simworld list SCENARIO shows them.")
+@option("--agents", type=int, metavar="N", help="Number of agents: short for -p n_agents=N.")
+@option("--steps", type=int, metavar="N", help="Steps to take; by default the scenario's.")
+@option("--seed", type=int, metavar="N", default=0, show_default=True, help="One seed for everything.")
+@option(
+    "--mind", metavar="MIND", default="rules", show_default=True, help="Who decides: rules, or null (the baseline)."
+)
+@option("--graph", metavar="SPEC", help="Starting graph: a file, karate, watts_strogatz_graph:k=6,p=0.1.")
+@option("--cast", metavar="NAME|FILE", help="Who lives there; by default personas are sampled.")
+@option("-o", "--observer", metavar="NAME", multiple=True, help="An observer more; simworld list --observers.")
+@option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run; by default a new one in runs/."
+)
+@option("--state-every", type=int, metavar="K", default=1, show_default=True, help="Steps between recorded states.")
+@option("--no-events", is_flag=True, help="Record no events.")
+@option("--quiet", is_flag=True, help="Print the run's folder and nothing else.")
+def run(
+    scenario: str,
+    param: tuple[tuple[str, Any], ...],
+    agents: int | None,
+    steps: int | None,
+    seed: int,
+    mind: str,
+    graph: str | None,
+    cast: str | None,
+    observer: tuple[str, ...],
+    out: Path | None,
+    state_every: int,
+    no_events: bool,
+    quiet: bool,
+) -> None:
+    """Run a scenario: a name, a folder, path/to/my.py@MyWorld, or the dotted path of a Mesa model.
+
+    \b
+    simworld run friendship_paradox
+    simworld run friendship_paradox --agents 500 --steps 20 --seed 7 -p p_follow=0.5
+    simworld run mesa.examples.basic.schelling.model@Schelling -p width=30
+    """
+    given = _once([*param, *([("n_agents", agents)] if agents is not None else [])])
+    from simworld.cli import _progress, _tables
+    from simworld.run import Run, execute, prepare, start_run
+
+    with _progress.waiting(f"preparing {scenario}"):
+        prepared = prepare(
+            scenario, params=given, seed=seed, steps=steps, mind=mind, observers=observer, graph=graph, cast=cast,
+            state_every=state_every, record_events=not no_events,
+        )  # fmt: skip
+    path = start_run(prepared, out)
+    begun = Run(path)
+    told = list(begun.manifest["notes"])
+    if not quiet:
+        _tables.begin(_tables.console(), begun.plan, begun.manifest["mind_note"], told)
+    try:
+        with _progress.progress("running", quiet=quiet) as report:
+            execute(prepared, path, report)
+    except KeyboardInterrupt:
+        raise _cut_short(path) from None
+    if quiet:
+        click.echo(path)
+    else:
+        _tables.end(_tables.console(), Run(path), told)
+
+
+def _once(given: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in given]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        also = " (--agents is n_agents)" if twice == "n_agents" else ""
+        raise UsageError(f"parameter {twice!r} is given twice{also}; give it once")
+    return dict(given)
+
+
+def _cut_short(path: Path) -> Interrupted:
+    return Interrupted(f"stopped in the middle of a step, which is not kept; go on with: simworld resume {path}")
+
+
+RUN_HELP = "RUN is a folder, a run's name or how it begins, or last."
+
+
+@cli.command(epilog=RUN_HELP)
+@click.argument("run")
+@option("--quiet", is_flag=True, help="Print the run's folder and nothing else.")
+def resume(run: str, quiet: bool) -> None:
+    """Take a run that was stopped, or failed, to its end."""
+    from simworld.cli import _progress, _runs, _tables
+    from simworld.run import resume as resume_run
+
+    found = _runs.find(run)
+    if found.status == "finished" and not quiet:
+        click.echo("it is finished; there is nothing to resume")
+    try:
+        with _progress.progress("resuming", quiet=quiet) as report:
+            found = resume_run(found, progress=report)
+    except KeyboardInterrupt:
+        raise _cut_short(found.path) from None
+    if quiet:
+        click.echo(found.path)
+    else:
+        _tables.end(_tables.console(), found)
+
+
+@cli.command(epilog=RUN_HELP)
+@click.argument("run")
+@option("--files-only", is_flag=True, help="Check the files and the digest; do not run it again.")
+def verify(run: str, files_only: bool) -> None:
+    """Check a run: its files, its digest, and that it repeats itself.
+
+    Exit code 1 if anything does not match."""
+    from simworld.cli import _progress, _runs, _tables
+    from simworld.run import verify as verify_run
+
+    path = _runs.find(run).path
+    with _progress.progress("running it again", quiet=files_only) as report:
+        outcome = verify_run(path, again=not files_only, progress=report)
+    _tables.verification(_tables.console(), outcome)
+    if not outcome:
+        sys.exit(FAILED)
+
+
+@cli.command(epilog=RUN_HELP)
+@click.argument("run", required=False)
+def show(run: str | None) -> None:
+    """Show what a run measured, or, without RUN, the runs of this lab."""
+    from simworld.cli import _runs, _tables
+    from simworld.scenario import find_lab
+
+    out = _tables.console()
+    if run is None:
+        _tables.runs(out, _runs.newest_first(), _runs.shown(find_lab().runs))
+    else:
+        _tables.everything(out, _runs.find(run))
+
+
+@cli.command(epilog=RUN_HELP, short_help="Write a run's tables or its graph for other programs.")
+@click.argument("run")
+@click.argument("format")
+@option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to.  [default: ./<run>-FORMAT]")
+@option("--step", type=int, metavar="T", help="Step of the graph; by default the last. Tables hold all steps.")
+@option("--kind", metavar="K", help="Kind of tie of the graph; by default the main one.")
+def export(run: str, format: str, to: Path | None, step: int | None, kind: str | None) -> None:
+    """Write a run's tables (csv, parquet, jsonl) or its graph (graphml, gexf) for other programs."""
+    from simworld.cli import _runs
+    from simworld.run import export as export_run
+
+    found = _runs.find(run)
+    folder = Path(f"{found.path.resolve().name}-{format}") if to is None else to
+    for file in export_run(found, format, folder, step=step, kind=kind):
+        click.echo(_runs.shown(file))
+
+
+@cli.command(short_help="Make a lab of your own, to edit.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@option("--force", is_flag=True, help="Add to a folder that holds something; what it has is kept.")
+def new(folder: Path, force: bool) -> None:
+    """Make a lab of your own: the scenarios and agents that come with simworld, to edit."""
+    from simworld.scenario import new_lab
+
+    made = new_lab(folder, force=force)
+    click.echo(f"{len(made)} files in {folder}")
+    click.echo(f"next: cd {shlex.quote(str(folder))} && simworld list")
+
+
+def main() -> None:
+    """Read ``.env`` and run the command of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no γ gets a question mark, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if Path(".env").is_file():
+        from dotenv import load_dotenv
+
+        try:
+            load_dotenv(".env", override=False)
+        except (OSError, ValueError) as error:
+            complain(f"cannot read {str(Path('.env').resolve())!r}: {error}; mend it or remove it", 2)
+    cli.main(prog_name="simworld")

@@ -1,0 +1,164 @@
+"""How far a run is: a live display where there is a terminal, a plain line now and then where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from simworld.cli._errors import clean
+from simworld.cli._tables import number
+from simworld.run import Progress
+
+LINE_EVERY_S = 2.0
+"""Seconds between two plain lines."""
+SHOWN = 4
+"""Metrics shown while it runs; what a terminal of 80 columns holds."""
+PARADOX = ("weak_in_out", "strong_in_out", "weak", "strong")  # the last two where ties have no direction
+
+
+class Pace:
+    """Where a run is and how fast it goes, measured from the first step seen: a resumed run starts in the middle."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.step, self.steps = 0, 0
+        self.metrics: Mapping[str, Any] = {}
+        self._first: int | None = None
+        self._began = self._last = time.perf_counter()
+
+    def __call__(self, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
+        """Take in a step; called after every one, so it does next to nothing."""
+        self._last = time.perf_counter()
+        if self._first is None:
+            self._first, self._began = step, self._last
+        self.step, self.steps, self.metrics = step, steps, metrics
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step has been seen."""
+        return self._first is not None
+
+    @property
+    def rate(self) -> float:
+        """Steps per second; 0 before there are two."""
+        passed = self._last - self._began
+        return (self.step - (self._first or 0)) / passed if passed > 0 else 0.0
+
+    def words(self) -> list[str]:
+        """Return speed and time left, as far as they are known."""
+        if not self.rate:
+            return []
+        # Counted down between steps, which may take minutes.
+        left = max((self.steps - self.step) / self.rate - (time.perf_counter() - self._last), 0.0)
+        speed = f"{self.rate:,.0f}" if self.rate >= 100 else f"{self.rate:.2g}"
+        return [f"{speed} steps/s", *([f"{clock(left)} left"] if self.step < self.steps else [])]
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``0:07``, ``12:30`` or ``3:04:05``."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+def chosen(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the few metrics worth watching as (short name, value): the scenario's own, then the friendship paradox."""
+    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+    paradox = [f"friendship_paradox.{name}" for name in PARADOX if f"friendship_paradox.{name}" in numbers]
+    own = [name for name in numbers if "." not in name] or [name for name in numbers if name not in paradox]
+    return [(clean(name.rpartition(".")[2]), number(numbers[name])) for name in own[: SHOWN - len(paradox)] + paradox]
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show that something is going on which has no steps to count."""
+    console = Console(stderr=True)
+    with console.status(Text(clean(what))) if _is_alive(console) else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def progress(what: str, *, quiet: bool = False) -> Iterator[Progress | None]:
+    """Yield what is to be told of every step."""
+    console = Console(stderr=True)
+    if quiet:
+        yield None
+    elif _is_alive(console):
+        display = Display(what, console)
+        # A scenario's own print appears above the bar, unless it goes to a file.
+        with Live(get_renderable=display.render, console=console, redirect_stdout=sys.stdout.isatty()):
+            yield display.pace
+            display.is_over = True
+    else:
+        lines = Lines(what)
+        yield lines
+        lines.end()
+
+
+def _is_alive(console: Console) -> bool:
+    # The bar is for whoever looks: on the terminal even when the results go to a file, and never in one.
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+class Display:
+    """The live display: a bar, the pace, a few metrics."""
+
+    def __init__(self, what: str, console: Console) -> None:
+        self.pace = Pace(what)
+        self.is_over = False
+        self._console = console
+
+    def render(self) -> Group:
+        """Return it as it is now; called some times a second."""
+        pace = self.pace
+        at_end = pace.has_begun and pace.step >= pace.steps
+        doing = "done" if self.is_over else "measuring the findings" if at_end else pace.what
+        row: list[Any] = [Text(clean(doing), style="bold")]
+        if pace.has_begun:
+            width = max(10, min(40, self._console.width - 56))
+            row.append(ProgressBar(max(pace.steps, 1), pace.step if pace.steps else 1, width=width))
+            row.append(Text(f"{pace.step}/{pace.steps}"))
+        row += [Text(word, style="dim") for word in pace.words()]
+        grid = Table.grid(*(["" for _ in row]), padding=(0, 2, 0, 0))
+        grid.add_row(*row)
+        line = Text(no_wrap=True, overflow="ellipsis")
+        for name, value in chosen(pace.metrics):
+            line.append(f"{name} ", style="dim").append(f"{value}   ")
+        return Group(grid, line) if line else Group(grid)
+
+
+class Lines:
+    """Plain lines: one at most every two seconds, and the last."""
+
+    def __init__(self, what: str) -> None:
+        self._pace = Pace(what)
+        self._printed, self._at = -1, time.perf_counter()
+
+    def __call__(self, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
+        """Take in a step."""
+        self._pace(step, steps, metrics)
+        if time.perf_counter() - self._at >= LINE_EVERY_S:
+            self._print()
+
+    def end(self) -> None:
+        """Print where it ended, unless the last line said so."""
+        if self._pace.has_begun and self._printed != self._pace.step:
+            self._print()
+
+    def _print(self) -> None:
+        pace = self._pace
+        self._printed, self._at = pace.step, time.perf_counter()
+        words = [*pace.words(), *(f"{name} {value}" for name, value in chosen(pace.metrics))]
+        # The reader may have left; that is no reason to stop a run.
+        with contextlib.suppress(BrokenPipeError):
+            click.echo(f"step {pace.step}/{pace.steps}  {', '.join(words)}".rstrip())

@@ -1,0 +1,344 @@
+"""What the commands print. Every text of a file or a run passes through `clean` into a `Text`: it can be no markup."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from simworld.cli._errors import clean
+from simworld.cli._runs import reference, shown
+from simworld.errors import SimworldError
+from simworld.observe import describe, meaning, observer, observer_names
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from simworld.run import Plan, Run, Verification
+    from simworld.scenario import ContentFile, ScenarioCard
+
+FILE_WIDTH = 120
+"""Columns of output that goes to no terminal; arbitrary, wide enough for every table."""
+FINDINGS_SHOWN = 12
+"""Findings after a run; whole observers, the friendship paradox first. The others are in ``simworld show``."""
+
+
+class _Trimmed:
+    """A file that takes no blanks at the end of a line; tables are padded for terminals."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, written: str) -> int:
+        self._stream.write(re.sub(r" +\n", "\n", written))
+        return len(written)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError  # the commands have one place for this
+
+
+def console() -> Console:
+    """Return where to print: the terminal as wide as it is, a file wide enough."""
+    out = _Console(highlight=False, emoji=False, markup=False)
+    if not out.is_terminal:
+        out.file = cast("IO[str]", _Trimmed(sys.stdout))
+        if not os.environ.get("COLUMNS"):
+            out.width = FILE_WIDTH
+    return out
+
+
+def text(value: object, style: str = "") -> Text:
+    """Return any text as what it says and nothing more."""
+    return Text(clean(value), style=style)
+
+
+def number(value: Any) -> str:
+    """Return a number as short as it can be read: ``1,234``, ``0.760``, ``1.23e-07``, ``-`` for none."""
+    if value is None or isinstance(value, str | bool):
+        return "-" if value is None else clean(value)
+    if isinstance(value, float) and math.isnan(value):
+        return "-"
+    if value == 0 or (abs(value) < 1e15 and value == int(value)):
+        return f"{int(value):,}"
+    return f"{value:,.3f}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table; a column named ``>x`` holds numbers, one named ``=x`` is not broken, others wrap."""
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+        show_header=any(c.strip(">=") for c in columns),
+    )
+    for column in columns:
+        name, is_number = column.lstrip(">="), column.startswith(">")
+        table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            no_wrap=column[:1] in (">", "="),
+            overflow="fold" if column == name else "ellipsis",
+        )
+    return table
+
+
+def _under(body: RenderableType) -> Padding:
+    return Padding(body, (0, 0, 0, 2))
+
+
+def pairs(out: Console, rows: Sequence[tuple[str, str]]) -> None:
+    """Print labels and texts; one that has no blank to break at (a digest, a folder) stays whole, to be copied."""
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        head, body = text(label.ljust(width + 2), "dim"), text(value)
+        room = max(out.width - width - 2, 20)
+        lines = body.wrap(out, room) if " " in value and label != "folder" else [body]
+        for line in lines:
+            line.rstrip()
+            out.print(head + line, soft_wrap=True)
+            head = Text(" " * (width + 2))
+
+
+def title(out: Console, words: str) -> None:
+    """Print a heading with air above it."""
+    out.print()
+    out.print(text(words, "bold"))
+
+
+# -- one run ------------------------------------------------------------------------------------------------------
+
+
+def begin(out: Console, plan: Plan, mind_note: str, notes: Sequence[str]) -> None:
+    """Print what is about to run."""
+    out.print(text(plan.scenario, "bold") + text(f", seed {plan.seed}, {plan.steps} steps"))
+    out.print(text(f"mind: {plan.mind} ({mind_note})"))
+    for note in notes:
+        out.print(text(f"note: {note}"))
+
+
+def end(out: Console, run: Run, told: Sequence[str] = ()) -> None:
+    """Print what a run left, and what to do next. ``told`` are notes that were printed before."""
+    out.print()
+    pairs(out, [row for row in run.summary() if row[0] != "note" or row[1] not in told])
+    left = findings(out, run.findings, FINDINGS_SHOWN)
+    name = reference(run)
+    title(out, "next")
+    out.print(
+        Text(f"  simworld show {name}") + text(f"  ({left} more findings)" if left else "", "dim"), soft_wrap=True
+    )
+    out.print(Text(f"  simworld verify {name}"), soft_wrap=True)
+    out.print(Text(f"  simworld export {name} graphml"), soft_wrap=True)
+
+
+def everything(out: Console, run: Run) -> None:
+    """Print all a run measured."""
+    pairs(out, run.summary())
+    metrics(out, run)
+    findings(out, run.findings)
+    events(out, run)
+
+
+def metrics(out: Console, run: Run) -> None:
+    """Print the metrics of the last step."""
+    frame = run.metrics
+    values = {k: v for k, v in frame.tail(1).to_dicts()[0].items() if k != "step"} if frame.height else {}
+    if not values:
+        return
+    title(out, f"metrics after step {run.steps}")
+    for prefix, names in _by_observer(values).items():
+        table = _table("=", ">value", "")
+        for name in names:
+            short = name.removeprefix(f"{prefix}.")
+            table.add_row(text(short), text(number(values[name])), text(meaning(prefix, short), "dim"))
+        out.print(_under(text(prefix or "the scenario's own", "bold")))
+        out.print(_under(table))
+
+
+def _by_observer(names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {"": []}
+    for name in names:
+        groups.setdefault(name.partition(".")[0] if "." in name else "", []).append(name)
+    return {prefix: inside for prefix, inside in groups.items() if inside}
+
+
+def findings(out: Console, frame: pl.DataFrame, at_most: int | None = None) -> int:
+    """Print findings beside their nulls, an observer a block, and return how many were left out."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in frame.iter_rows(named=True):
+        groups.setdefault(row["observer"], []).append(row)
+    paradox_first = sorted(groups.items(), key=lambda group: group[0] != "friendship_paradox")
+    room = math.inf if at_most is None else at_most
+    if paradox_first:
+        title(out, "findings, beside what their null gives")
+    left = 0
+    for name, rows in paradox_first:
+        # Whole observers; one that is too long alone is cut rather than hidden.
+        show = rows if len(rows) <= room else rows[: int(room)] if room == at_most else []
+        room -= len(show) if show else 0
+        left += len(rows) - len(show)
+        if show:
+            _findings_of(out, name, show)
+    return left
+
+
+def _findings_of(out: Console, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    table = _table("=", ">value", ">null", ">gap", ">p", "")
+    for row in rows:
+        expected = row["closed_form"] if math.isnan(row["null_mean"]) else row["null_mean"]
+        gap = row["gap"]
+        table.add_row(
+            text(row["metric"]),
+            *(text(number(each)) for each in (row["value"], expected)),
+            text(number(gap) if math.isnan(gap) else f"{gap:+,.3f}"),
+            text(number(row["p_value"])),
+            text(meaning(name, row["metric"]), "dim"),
+        )
+    out.print(_under(text(name, "bold")))
+    out.print(_under(table))
+    for label, key in (("null", "null"), ("note", "note")):
+        said = list(dict.fromkeys(row[key] for row in rows if row[key]))
+        # "200 permutations" says nothing beside "200 permutations; above one half is nearly automatic".
+        said = [one for one in said if not any(other != one and other.startswith(one) for other in said)]
+        if said:
+            out.print(Padding(text(f"{label}: {'; '.join(said)}", "dim"), (0, 0, 0, 4)))
+
+
+def events(out: Console, run: Run) -> None:
+    """Print how many events of each kind there were."""
+    import polars as pl
+
+    title(out, "events")
+    counts = run.events.group_by("kind").agg(pl.len().alias("n")).sort(["n", "kind"], descending=[True, False])
+    if not counts.height:
+        out.print(_under(text("none" if run.plan.record_events else "not recorded (--no-events)", "dim")))
+        return
+    table = _table("=kind", ">events")
+    for kind, n in counts.iter_rows():
+        table.add_row(text(kind), text(number(n)))
+    out.print(_under(table))
+
+
+def verification(out: Console, outcome: Verification) -> None:
+    """Print each check."""
+    table = _table("=", "=", "")
+    for check in outcome.checks:
+        mark = Text("ok", "green") if check.ok else Text("MISMATCH", "bold red")
+        table.add_row(mark, text(check.what), text(check.detail))
+    out.print(table)
+
+
+# -- a lab --------------------------------------------------------------------------------------------------------
+
+
+def runs(out: Console, found: Sequence[Run | tuple[str, str]], folder: str) -> None:
+    """Print the runs of a lab, newest first."""
+    if not found:
+        out.print(text(f"no run in {folder} yet; make one: simworld run friendship_paradox"), soft_wrap=True)
+        return
+    # A run's name holds its scenario, so a narrow terminal loses nothing.
+    is_wide = out.width >= 110
+    table = _table("=name", *(["=scenario"] if is_wide else []), ">seed", ">steps", "=status", "=digest")
+    broken = []
+    for run in found:
+        if isinstance(run, tuple):
+            broken.append(run)
+            continue
+        try:
+            done = str(run.steps)
+        except SimworldError as error:  # one damaged folder must not hide the others
+            broken.append((run.path.name, str(error)))
+            continue
+        status = text(run.status, "" if run.status == "finished" else "yellow")
+        scenario = [text(run.plan.scenario)] if is_wide else []
+        steps = text(f"{done}/{run.plan.steps}")
+        table.add_row(text(run.path.name), *scenario, text(run.plan.seed), steps, status, text((run.digest or "-")[:8]))
+    if table.row_count:
+        out.print(table)
+    for name, why in broken:
+        out.print(text(f"{name}  ", "bold red") + text(why), soft_wrap=True)
+
+
+def scenarios(out: Console, cards: Sequence[ScenarioCard]) -> None:
+    """Print every scenario with its purpose."""
+    table = _table("=scenario", "purpose")
+    for card in cards:
+        purpose = text(card.error, "red") if card.error else text(card.title)
+        if card.shadows is not None:
+            purpose += text(" (hides the one of that name that comes with simworld)", "dim")
+        table.add_row(text(card.name, "bold"), purpose)
+    out.print(table)
+    title(out, "next")
+    out.print(Text("  simworld list SCENARIO    its parameters\n  simworld run SCENARIO     run it"))
+
+
+def scenario(out: Console, card: ScenarioCard) -> None:
+    """Print one scenario: purpose, sources, parameters."""
+    out.print(text(card.name, "bold"))
+    if card.title:
+        out.print(text(card.title))
+    for source in card.sources:
+        out.print(text(f"source: {source}", "dim"))
+    if card.path is not None:
+        out.print(text(shown(card.path), "dim"), soft_wrap=True)
+    out.print()
+    if card.params is None:
+        out.print(text("its parameters are not written where they could be read without running it", "dim"))
+    elif not card.params:
+        out.print(text("no parameters", "dim"))
+    else:
+        table = _table("=parameter", "default and range")
+        for param in card.params:
+            default = text("required", "yellow") if param.default is None else text(_plain(param.default))
+            unit, allowed = text(f" {param.unit}"), text(f"  {param.range or _choices(param.type)}", "dim")
+            doc = f"\n{clean(param.doc)}" if param.doc else ""
+            source = f" [{clean(param.source)}]" if param.source else ""
+            table.add_row(text(param.name, "bold"), default + unit + allowed + Text(doc) + Text(source, "dim"))
+        out.print(table)
+    title(out, "next")
+    first = next((p for p in card.params or () if p.default is not None), None)
+    setting = f" -p {clean(first.name)}={_plain(clean(first.default))}" if first else ""
+    out.print(text(f"  simworld run {card.name}{setting}"), soft_wrap=True)
+
+
+def _plain(default: object) -> str:
+    # A text parameter is typed without the quotes its file needs.
+    value = str(default)
+    return value[1:-1] if len(value) > 2 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def _choices(annotation: str) -> str:
+    inside = annotation.removeprefix("Literal[").removesuffix("]")
+    return " | ".join(_plain(one.strip()) for one in inside.split(",")) if inside != annotation else ""
+
+
+def observers(out: Console) -> None:
+    """Print the observers, their metrics, and what each means."""
+    for name in observer_names():
+        table = _table("=", "")
+        for metric, sentence in describe(name).items():
+            table.add_row(text(metric), text(sentence, "dim"))
+        doc = (type(observer(name)).__doc__ or "").partition("\n")[0]
+        out.print(text(name, "bold") + text(f"  {doc}"))
+        out.print(_under(table))
+
+
+def casts(out: Console, files: Sequence[ContentFile]) -> None:
+    """Print the casts a name can find."""
+    table = _table("=cast", "file")
+    for file in files:
+        table.add_row(text(file.name, "bold"), text(shown(file.path)))
+    out.print(table if files else text("no cast in agents/casts", "dim"))
