@@ -1,16 +1,16 @@
-"""The exception tree. Every error a user can meet says what went wrong, the value, what would be right, and the next step.
+"""The exception tree. Each message says what went wrong, the value, what would be right, and the next step.
 
-    SimworldError
-    ├── UsageError            the call was wrong: exit code 2, one line, no traceback, nothing written
-    │   ├── ScenarioError     no such scenario, or its file is not a scenario
-    │   ├── ParameterError    an unknown parameter, or a value out of its range
-    │   ├── PersonaError      a malformed persona or cast, with file, line and field
-    │   ├── GraphError        a graph source that cannot be read, with file and line
-    │   └── ObserverError     no such observer
-    ├── RunError              the run failed after it began: exit code 1, its folder says why and can be resumed
-    │   ├── StorageError      a full disk, a read-only folder; names the file
-    │   └── CorruptRunError   a file of a run that is missing, truncated or altered; names the file
-    └── Interrupted           stopped by a signal at a step boundary: exit code 3, resumable
+SimworldError
+├── UsageError            the call was wrong: exit code 2, one line, no traceback, nothing written
+│   ├── ScenarioError     no such scenario, or its file is not a scenario
+│   ├── ParameterError    an unknown parameter, or a value out of its range
+│   ├── PersonaError      a malformed persona or cast, with file, line and field
+│   ├── GraphError        a graph source that cannot be read, with file and line
+│   └── ObserverError     no such observer
+├── RunError              the run failed after it began: exit code 1, its folder says why and can be resumed
+│   ├── StorageError      a full disk, a read-only folder; names the file
+│   └── CorruptRunError   a file of a run that is missing, truncated or altered; names the file
+└── Interrupted           stopped by a signal at a step boundary: exit code 3, resumable
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ class RareContacts:
     def observe(self, society: Any) -> Mapping[str, float]:
         table = self._table(society)
         return {
-            f"weak_at_{way}_{theta}": float(table[f"weak_at_{way}"][theta]) for way in ("least", "most") for theta in (1, 2)
+            f"weak_at_{way}_{theta}": float(table[f"weak_at_{way}"][theta])
+            for way in ("least", "most")
+            for theta in (1, 2)
         }
 
     def conclude(self, society: Any) -> Sequence[Finding]:
@@ -104,5 +106,3 @@ class RareContacts:
             shuffled = arcs.copy()
             shuffled.data = rng.permutation(weights).astype(float)
             yield shuffled
-
-

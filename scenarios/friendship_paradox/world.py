@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 import simworld as sw
+from simworld.persona import persona_text
 
 from . import rules
 from .decisions import Act, Candidate, CommentTurn, CommentView, Feedback, FeedPost, Follow, FollowView, Interview, View
@@ -48,7 +49,9 @@ class Params(sw.Params):
     )
     beta: float = sw.field(4.0, ge=0, doc="β of the forgetting rule.", source="code")
     delta: float = sw.field(1.0, ge=0, doc="δ of the forgetting rule.", source="code")
-    forget_at: float = sw.field(0.9, ge=0, le=1, doc="A post goes when its forgetting score reaches this.", source="code")
+    forget_at: float = sw.field(
+        0.9, ge=0, le=1, doc="A post goes when its forgetting score reaches this.", source="code"
+    )
     repeat_above: float = sw.field(
         0.8, ge=-1, le=1, doc="A post repeats its author's earlier ones above this cosine.", source="code"
     )
@@ -108,7 +111,8 @@ class FriendshipParadox(sw.World):
 
     def restored(self) -> None:
         self.texts = [p.render("mini") for p in self.personas]
-        self.vectors = persona_vectors(self.texts)
+        # Topics and politics alone: names and ages would make strangers look alike.
+        self.vectors = persona_vectors([persona_text(p) for p in self.personas])
         n, dims = self.vectors.shape
         self.post_vectors = np.zeros((1024, dims), np.float32)
         self.kept = 0

@@ -1,4 +1,4 @@
-"""Agent and Entity: Python faces of rows. What they know lives in the table; two handles of one row are the same thing."""
+"""Agent and Entity: Python faces of rows. What they know lives in the table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ def _declare(cls: Any) -> None:
         inherited.update(base.__dict__.get("columns", {}))
     own = declared_columns(cls)
     for name, spec in own.items():
-        if any(name in base.__dict__ for base in (mesa.Agent, Agent, Entity)) or name in ("row", "model", "type", "agent"):
+        if any(name in base.__dict__ for base in (mesa.Agent, Agent, Entity)) or name in (
+            "row",
+            "model",
+            "type",
+            "agent",
+        ):
             raise ScenarioError(f"{cls.__name__}.{name}: the name is taken by the engine; choose another")
         setattr(cls, name, _Cell(spec))
     cls.columns = {**inherited, **own}
@@ -63,7 +68,7 @@ class Entity:
         """Row of the table, from 0; never reused."""
 
 
-class Agent(mesa.Agent):  # type: ignore[misc]
+class Agent(mesa.Agent):
     """One persona agent. Annotated fields of a subclass are columns of the state table::
 
         class Person(sw.Agent):

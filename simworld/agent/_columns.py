@@ -47,7 +47,9 @@ class ColumnSpec:
                 return value
             return np.array([codes[v] if isinstance(v, str) else v for v in value], self.dtype)
         except KeyError as wrong:
-            raise ValueError(f"{wrong.args[0]!r} is not one of {list(self.categories)} (column {self.name!r})") from None
+            raise ValueError(
+                f"{wrong.args[0]!r} is not one of {list(self.categories)} (column {self.name!r})"
+            ) from None
 
     def decode(self, stored: Any) -> Any:
         """Return the Python value of one stored value."""
@@ -69,7 +71,7 @@ def declared_columns(cls: type) -> dict[str, ColumnSpec]:
     return {
         name: _spec(cls, name, annotation)
         for name, annotation in annotations.items()
-        if not name.startswith("_") and typing.get_origin(annotation) is not ClassVar and annotation is not ClassVar
+        if not name.startswith("_") and ClassVar not in (annotation, typing.get_origin(annotation))
     }
 
 

@@ -57,7 +57,7 @@ class Commands(click.Group):
             code = FAILED if isinstance(error, RunError) else STOPPED if isinstance(error, Interrupted) else WRONG_CALL
             complain(str(error), code)
         except KeyboardInterrupt:
-            complain("stopped; nothing was written", STOPPED)
+            complain("stopped", STOPPED)
         except BrokenPipeError:
             # The reader (head, less) has seen enough; Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

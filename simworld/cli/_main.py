@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -131,7 +132,9 @@ def run(
     begun = Run(path)
     told = list(begun.manifest["notes"])
     if not quiet:
-        _tables.begin(_tables.console(), begun.plan, begun.manifest["mind_note"], told)
+        # The reader of a pipe may leave; that is no reason not to run.
+        with contextlib.suppress(BrokenPipeError):
+            _tables.begin(_tables.console(), begun.plan, begun.manifest["mind_note"], told)
     try:
         with _progress.progress("running", quiet=quiet) as report:
             execute(prepared, path, report)

@@ -126,7 +126,15 @@ class Display:
         row: list[Any] = [Text(clean(doing), style="bold")]
         if pace.has_begun:
             width = max(10, min(40, self._console.width - 56))
-            row.append(ProgressBar(max(pace.steps, 1), pace.step if pace.steps else 1, width=width))
+            row.append(
+                ProgressBar(
+                    max(pace.steps, 1),
+                    pace.step if pace.steps else 1,
+                    width=width,
+                    complete_style="cyan",
+                    finished_style="green",
+                )
+            )
             row.append(Text(f"{pace.step}/{pace.steps}"))
         row += [Text(word, style="dim") for word in pace.words()]
         grid = Table.grid(*(["" for _ in row]), padding=(0, 2, 0, 0))
@@ -159,6 +167,5 @@ class Lines:
         pace = self._pace
         self._printed, self._at = pace.step, time.perf_counter()
         words = [*pace.words(), *(f"{name} {value}" for name, value in chosen(pace.metrics))]
-        # The reader may have left; that is no reason to stop a run.
         with contextlib.suppress(BrokenPipeError):
             click.echo(f"step {pace.step}/{pace.steps}  {', '.join(words)}".rstrip())

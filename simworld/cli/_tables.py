@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FILE_WIDTH = 120
 """Columns of output that goes to no terminal; arbitrary, wide enough for every table."""
+NARROWEST = 72
+"""Columns below which tables do not shrink: those of a finding, whole."""
 FINDINGS_SHOWN = 12
 """Findings after a run; whole observers, the friendship paradox first. The others are in ``simworld show``."""
 
@@ -57,12 +59,15 @@ def console() -> Console:
         out.file = cast("IO[str]", _Trimmed(sys.stdout))
         if not os.environ.get("COLUMNS"):
             out.width = FILE_WIDTH
+    # Narrower, rich would cut digits away; a terminal breaks long lines without losing any.
+    out.width = max(out.width, NARROWEST)
     return out
 
 
 def text(value: object, style: str = "") -> Text:
     """Return any text as what it says and nothing more."""
-    return Text(clean(value), style=style)
+    # The style belongs to these letters, not to what is appended to them.
+    return Text().append(clean(value), style or None)
 
 
 def number(value: Any) -> str:
@@ -74,6 +79,15 @@ def number(value: Any) -> str:
     if value == 0 or (abs(value) < 1e15 and value == int(value)):
         return f"{int(value):,}"
     return f"{value:,.3f}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _share(value: float, sign: str = "") -> str:
+    """Return a number of a finding, three decimals, so that they stand under each other."""
+    if math.isnan(value):
+        return "-"
+    if abs(value) < 1e-9:  # what rounding leaves
+        return "0.000"
+    return f"{value:{sign},.3f}" if abs(value) >= 1e-3 else f"{value:{sign}.1g}"
 
 
 def _table(*columns: str) -> Table:
@@ -160,12 +174,18 @@ def metrics(out: Console, run: Run) -> None:
         return
     title(out, f"metrics after step {run.steps}")
     for prefix, names in _by_observer(values).items():
-        table = _table("=", ">value", "")
-        for name in names:
-            short = name.removeprefix(f"{prefix}.")
-            table.add_row(text(short), text(number(values[name])), text(meaning(prefix, short), "dim"))
-        out.print(_under(text(prefix or "the scenario's own", "bold")))
+        table = _table("=", ">", "")
+        short = [name.removeprefix(f"{prefix}.") for name in names]
+        for name, metric, sentence in zip(names, short, _sentences(out, prefix, short, 12), strict=True):
+            table.add_row(text(metric), text(number(values[name])), sentence)
+        out.print(text(prefix or "the scenario's own", "cyan"))
         out.print(_under(table))
+
+
+def _sentences(out: Console, observer_name: str, names: Sequence[str], numbers: int) -> list[Text]:
+    """Return what metrics mean, where there is room for a sentence beside the names and so many columns of numbers."""
+    room = out.width - max(map(len, names)) - numbers
+    return [text(meaning(observer_name, name) if room >= 24 else "", "dim") for name in names]
 
 
 def _by_observer(names: Iterable[str]) -> dict[str, list[str]]:
@@ -191,23 +211,23 @@ def findings(out: Console, frame: pl.DataFrame, at_most: int | None = None) -> i
         room -= len(show) if show else 0
         left += len(rows) - len(show)
         if show:
-            _findings_of(out, name, show)
+            _findings_of(out, name, show, with_n=at_most is None)
     return left
 
 
-def _findings_of(out: Console, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    table = _table("=", ">value", ">null", ">gap", ">p", "")
-    for row in rows:
+def _findings_of(out: Console, name: str, rows: Sequence[Mapping[str, Any]], *, with_n: bool) -> None:
+    table = _table("=", ">value", ">null", ">gap", ">p", *([">n"] if with_n else []), "")
+    for row, sentence in zip(rows, _sentences(out, name, [row["metric"] for row in rows], 40), strict=True):
         expected = row["closed_form"] if math.isnan(row["null_mean"]) else row["null_mean"]
-        gap = row["gap"]
         table.add_row(
             text(row["metric"]),
-            *(text(number(each)) for each in (row["value"], expected)),
-            text(number(gap) if math.isnan(gap) else f"{gap:+,.3f}"),
-            text(number(row["p_value"])),
-            text(meaning(name, row["metric"]), "dim"),
+            *(text(_share(each)) for each in (row["value"], expected)),
+            text(_share(row["gap"], "+")),
+            text(_share(row["p_value"])),
+            *([text(number(row["n"]))] if with_n else []),
+            sentence,
         )
-    out.print(_under(text(name, "bold")))
+    out.print(text(name, "cyan"))
     out.print(_under(table))
     for label, key in (("null", "null"), ("note", "note")):
         said = list(dict.fromkeys(row[key] for row in rows if row[key]))
@@ -251,7 +271,7 @@ def runs(out: Console, found: Sequence[Run | tuple[str, str]], folder: str) -> N
         return
     # A run's name holds its scenario, so a narrow terminal loses nothing.
     is_wide = out.width >= 110
-    table = _table("=name", *(["=scenario"] if is_wide else []), ">seed", ">steps", "=status", "=digest")
+    table = _table("=name", *(["scenario"] if is_wide else []), ">seed", ">steps", "=status", "=digest")
     broken = []
     for run in found:
         if isinstance(run, tuple):
@@ -263,7 +283,7 @@ def runs(out: Console, found: Sequence[Run | tuple[str, str]], folder: str) -> N
             broken.append((run.path.name, str(error)))
             continue
         status = text(run.status, "" if run.status == "finished" else "yellow")
-        scenario = [text(run.plan.scenario)] if is_wide else []
+        scenario = [text(run.plan.scenario.rpartition("@")[2])] if is_wide else []
         steps = text(f"{done}/{run.plan.steps}")
         table.add_row(text(run.path.name), *scenario, text(run.plan.seed), steps, status, text((run.digest or "-")[:8]))
     if table.row_count:
@@ -332,7 +352,7 @@ def observers(out: Console) -> None:
         for metric, sentence in describe(name).items():
             table.add_row(text(metric), text(sentence, "dim"))
         doc = (type(observer(name)).__doc__ or "").partition("\n")[0]
-        out.print(text(name, "bold") + text(f"  {doc}"))
+        out.print(text(name, "cyan") + text(f"  {doc}"))
         out.print(_under(table))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -116,7 +116,7 @@ def one(question: Question, answer: Any) -> Decision | Refusal:
         return refusal_of(decision, error)
 
 
-def checked(question: Question, raw: Sequence[Any], observations: Sequence[Any]) -> Answers:
+def checked(question: Question, raw: Sequence[Any], observations: Iterable[Any]) -> Answers:
     """Check raw answers, one an agent asked, against the schema and the question's own check."""
     if question.check is None and (plain := _plain_fields(question.decision)) and len(plain) == 1:
         # Bare values of one plain field are checked as a column: no object is built (0.9 µs each) unless asked for.
@@ -172,7 +172,12 @@ def checked_columns(question: Question, columns: Mapping[str, Any]) -> Answers:
             raise TypeError(f"column {name!r} of {decision.__name__} must be of {kind.__name__}, got {array.dtype}")
         wrong = np.zeros(n, bool) if array.dtype.kind != "f" else ~np.isfinite(array)
         for bound in plain[name].metadata:
-            for attribute, outside in (("ge", np.less), ("gt", np.less_equal), ("le", np.greater), ("lt", np.greater_equal)):
+            for attribute, outside in (
+                ("ge", np.less),
+                ("gt", np.less_equal),
+                ("le", np.greater),
+                ("lt", np.greater_equal),
+            ):
                 if (limit := getattr(bound, attribute, None)) is not None:
                     wrong |= outside(array, limit)
         for i in np.flatnonzero(wrong).tolist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import repeat
 from typing import Any, Protocol, runtime_checkable
 
 from simworld.errors import RunError
@@ -75,7 +76,8 @@ class RuleMind:
                 )
             columns = policy(question.personas(), question.observe, memories, question.column_draws())
             return checked_columns(question, columns)
-        observations = question.observations()
-        remembered = [None] * len(observations) if memories is None else [memories[i] for i in question.ids.tolist()]
-        raw = list(map(policy, question.personas(), observations, remembered, question.draws()))
-        return checked(question, raw, observations)
+        # Everybody sees before anybody answers, unless nobody looks at what was seen again.
+        seen = question.observations() if question.check is None else list(question.observations())
+        remembered = repeat(None) if memories is None else map(memories.__getitem__, question.ids.tolist())
+        raw = list(map(policy, question.personas(), seen, remembered, question.draws().each(len(question.ids))))
+        return checked(question, raw, seen)

@@ -23,7 +23,7 @@ type Check = Callable[[int, Any, Any], tuple[str, str] | None]
 
 @functools.cache
 def _row_type(names: tuple[str, ...]) -> Any:
-    return namedtuple("Observation", names)  # noqa: PYI024 - the fields are known only at run time
+    return namedtuple("Observation", names)
 
 
 class Columns:
@@ -44,7 +44,8 @@ class Columns:
     def rows(self) -> Iterator[Any]:
         """Yield one named tuple an agent, its fields plain Python values."""
         lists = [c.tolist() if isinstance(c, np.ndarray) else list(c) for c in self._columns.values()]
-        return map(_row_type(tuple(self._columns))._make, zip(*lists, strict=True))
+        make = functools.partial(tuple.__new__, _row_type(tuple(self._columns)))
+        return map(make, zip(*lists, strict=True))
 
     def take(self, index: npt.NDArray[np.intp]) -> Columns:
         """Return the rows at these positions."""
@@ -84,16 +85,8 @@ class ColumnDraws:
 
     def random(self) -> npt.NDArray[np.float64]:
         """Return uniforms in [0, 1), shape (n,)."""
-        asked, call = self._question, self._calls
         self._calls += 1
-        out = np.empty(len(asked.ids))
-        for occurrence, at in asked.by_occurrence():
-            everyone = asked.chance.uniforms(asked.n_agents, *asked.stream_name, occurrence, "call", call)
-            if at is None:
-                # Everyone asked in order is the common case of a vectorised step: no gather.
-                return everyone if asked.asks_everyone else everyone[asked.ids]
-            out[at] = everyone[asked.ids[at]]
-        return out
+        return self._question.uniforms(self._calls - 1)
 
     def bernoulli(self, p: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return True with probability ``p`` (a number or shape (n,))."""
@@ -133,35 +126,28 @@ class Question:
         """Name of the draws of this question, without agent and occurrence."""
         return ("step", self.step, "decide", self.purpose)
 
-    def observations(self) -> list[Any]:
-        """Return what each agent sees, in the order asked."""
-        if isinstance(self.observe, Columns):
-            return list(self.observe.rows())
-        observe = self.observe
-        return [observe(i) for i in self.ids.tolist()]
+    def observations(self) -> Iterator[Any]:
+        """Yield what each agent sees, in the order asked."""
+        return self.observe.rows() if isinstance(self.observe, Columns) else map(self.observe, self.ids.tolist())
 
     def personas(self) -> Personas:
         """Return the personas of the agents asked."""
         return Personas(self.everyone, self.ids)
 
-    def by_occurrence(self) -> Iterator[tuple[int, npt.NDArray[np.intp] | None]]:
-        """Yield (occurrence, positions asked for that time); positions None stand for all."""
+    def uniforms(self, k: int) -> npt.NDArray[np.float64]:
+        """Return the k-th draw of every agent asked, shape (n,)."""
         if isinstance(self.occurrences, int):
-            yield self.occurrences, None
-            return
+            only = None if self.asks_everyone else self.ids
+            return self.chance.uniforms(self.n_agents, *self.stream_name, self.occurrences, k, only=only)
+        out = np.empty(len(self.ids))
         for occurrence in np.unique(self.occurrences).tolist():
-            yield occurrence, np.flatnonzero(self.occurrences == occurrence)
+            at = self.occurrences == occurrence
+            out[at] = self.chance.uniforms(self.n_agents, *self.stream_name, occurrence, k, only=self.ids[at])
+        return out
 
-    def draws(self) -> list[Draws]:
-        """Return one stream of draws an agent asked."""
-        out: list[Draws] = []
-        places: list[int] = []
-        for occurrence, at in self.by_occurrence():
-            ids = self.ids if at is None else self.ids[at]
-            out += self.chance.draws(ids, *self.stream_name, occurrence)
-            if at is not None:
-                places += at.tolist()
-        return [draws for _, draws in sorted(zip(places, out, strict=True), key=lambda p: p[0])] if places else out
+    def draws(self) -> Draws:
+        """Return the draws of the agents asked, one agent at a time."""
+        return Draws(lambda k: self.uniforms(k).tolist())
 
     def column_draws(self) -> ColumnDraws:
         """Return draws for all agents asked, as columns."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +13,8 @@ from numpy.random.bit_generator import ISeedSequence
 
 type Name = str | int
 
-ROW = 8
-"""Uniforms of an agent's row before it opens a stream of its own; arbitrary, covers the shipped rules."""
-
-BLOCK = 1024
-"""Rows generated at once when many neighbours in id ask; arbitrary, bounds the memory of a large society."""
-
-FEW = 48
-"""Agents of a block below which each row is generated alone: a generator costs 5 µs, a whole block about 0.4 ms."""
+FEW = 64
+"""One agent in this many: when fewer are asked, draws are fetched one by one (5 µs each), not all (5 ns each)."""
 
 
 class _Key(ISeedSequence):
@@ -32,6 +25,11 @@ class _Key(ISeedSequence):
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
         return self._words
+
+
+def _philox(key: bytes, counter: int = 0) -> np.random.Generator:
+    # NumPy's stubs know SeedSequence only, not the interface it implements.
+    return np.random.Generator(np.random.Philox(cast(Any, _Key(key)), counter=counter))
 
 
 def _key(seed: int, name: tuple[Name, ...]) -> bytes:
@@ -47,7 +45,7 @@ def _key(seed: int, name: tuple[Name, ...]) -> bytes:
 
 def stream(seed: int, *name: Name) -> np.random.Generator:
     """Open the stream of this name: ``stream(seed, "agent", 12, "step", 3, "donate")``. About 4 µs."""
-    return np.random.Generator(np.random.Philox(_Key(_key(seed, name))))
+    return _philox(_key(seed, name))
 
 
 def derive_seed(seed: int, *name: Name) -> int:
@@ -56,31 +54,38 @@ def derive_seed(seed: int, *name: Name) -> int:
 
 
 class Draws:
-    """One agent's draws for one purpose in one step: a row of uniforms, then a stream of its own.
+    """The draws of one agent at a time, for one purpose in one step.
 
-    Cheap (no generator is built until the row is used up) and independent of who draws first. Valid during the call
-    it was handed to; a policy does not keep it.
+    An agent's k-th draw is its element of the k-th column of uniforms of this purpose: the same number whoever else is
+    asked, and the one that `Chance.uniforms` gives a vectorised policy for its k-th call. Columns are made when first
+    needed. The mind that holds it moves it from agent to agent with `each`; a policy does not keep it.
     """
 
-    __slots__ = ("_at", "_name", "_row", "_seed")
+    __slots__ = ("_at", "_column", "_columns", "_k")
 
-    def __init__(self, seed: int, name: tuple[Name, ...], row: Sequence[float]) -> None:
-        self._seed = seed
-        self._name = name
-        self._row = row
+    def __init__(self, column: Callable[[int], list[float]]) -> None:
+        """``column(k)`` returns the k-th draw of every agent asked."""
+        self._column = column
+        self._columns: list[list[float]] = []
         self._at = 0
+        self._k = 0
+
+    def each(self, n: int) -> Iterator[Draws]:
+        """Yield itself once for each of the n agents asked, at that agent's first draw."""
+        for at in range(n):
+            self._at = at
+            self._k = 0
+            yield self
 
     def random(self) -> float:
         """Return a uniform number in [0, 1)."""
-        at = self._at
-        self._at = at + 1
+        k = self._k
+        self._k = k + 1
         try:
-            return self._row[at]
+            return self._columns[k][self._at]
         except IndexError:
-            # Each further row is a stream of its own, as long again as all before it.
-            more = stream(self._seed, *self._name, "row", len(self._row)).random(max(ROW, len(self._row)))
-            self._row = [*self._row, *more.tolist()]
-            return self._row[at]
+            self._columns.append(self._column(k))
+            return self._columns[k][self._at]
 
     def bernoulli(self, p: float) -> bool:
         """Return True with probability ``p`` (below 0 counts as 0, above 1 as 1)."""
@@ -142,28 +147,21 @@ class Chance:
         """Open the stream of this name."""
         return stream(self.seed, *name)
 
-    def uniforms(self, n: int, *name: Name) -> npt.NDArray[np.float64]:
-        """Return ``n`` uniforms, shape (n,); element i is agent i's and does not depend on ``n``."""
-        return stream(self.seed, *name).random(n)
+    def uniforms(self, n: int, *name: Name, only: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float64]:
+        """Return uniforms by agent id.
 
-    def draws(self, agents: Sequence[int] | npt.NDArray[Any], *name: Name) -> list[Draws]:
-        """Return one `Draws` for each agent id, in the order given.
+        Args:
+            n: number of ids; element i is agent i's and does not depend on ``n``.
+            name: name of the draw.
+            only: ids that are wanted; all when None.
 
-        Agent i's row is row i of the stream of this name: the generator's counter goes straight to it, so it is the same
-        whoever else asks.
+        Returns:
+            Shape (n,), or the shape of ``only``.
         """
-        ids = [int(a) for a in agents]
         key = _key(self.seed, name)
-        wanted = Counter(i // BLOCK for i in ids)
-        blocks = {b: _rows(key, b * BLOCK, BLOCK) for b, asked in wanted.items() if asked >= FEW}
-        return [
-            Draws(self.seed, (*name, i), rows[i % BLOCK] if (rows := blocks.get(i // BLOCK)) else _rows(key, i, 1)[0])
-            for i in ids
-        ]
-
-
-def _rows(key: bytes, first: int, n: int) -> list[list[float]]:
-    # Philox gives four 64-bit numbers a count.
-    bits = np.random.Philox(_Key(key), counter=first * ROW // 4)
-    rows: list[list[float]] = np.random.Generator(bits).random((n, ROW)).tolist()
-    return rows
+        if only is None:
+            return _philox(key).random(n)
+        if len(only) * FEW > n:
+            return _philox(key).random(n)[only]
+        # Philox gives four numbers a count, so any agent's is reached without those before it.
+        return np.array([_philox(key, i // 4).random(4)[i % 4] for i in only.tolist()])

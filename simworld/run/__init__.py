@@ -96,8 +96,8 @@ def resume(run: str | Path | Run, *, progress: Progress | None = None) -> Run:
 
     if resolve(prepared.plan.scenario).content_hash() != prepared.plan.content_hash:
         raise UsageError(
-            f"the files of scenario {prepared.plan.scenario!r} have changed since {found.path} began, so its end would not "
-            "fit its beginning; put them back, or start the run anew"
+            f"the files of scenario {prepared.plan.scenario!r} have changed since {found.path} began, so its end would "
+            "not fit its beginning; put them back, or start the run anew"
         )
     execute(prepared, found.path, progress)
     return Run(found.path)

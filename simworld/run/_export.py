@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from simworld.errors import StorageError, UsageError, did_you_mean
 from simworld.run._load import Run
+from simworld.world import write_graph
 
 TABLE_FORMATS = ("csv", "parquet", "jsonl")
 GRAPH_FORMATS = ("graphml", "gexf")
@@ -35,13 +35,9 @@ def export(run: Run, fmt: str, to: Path, *, step: int | None = None, kind: str |
     try:
         to.mkdir(parents=True, exist_ok=True)
         if fmt in GRAPH_FORMATS:
-            import networkx as nx
-
             graph = run.graph(step, kind)
-            for _, attributes in graph.nodes(data=True):
-                attributes.update({k: _text(v) for k, v in attributes.items()})
             file = _free(to / f"graph-{run.steps if step is None else step}.{fmt}")
-            (nx.write_graphml if fmt == "graphml" else nx.write_gexf)(graph, file)
+            write_graph(graph, file)
             return [file]
         tables = {"metrics": run.metrics, "findings": run.findings, "events": run.events, "ties": run.ties}
         tables |= {name: run.table(name) for name in run.manifest.get("tables", ["agents"])}
@@ -67,8 +63,3 @@ def _free(file: Path) -> Path:
     if file.exists():
         raise UsageError(f"{file} exists; export to another folder or remove it first")
     return file
-
-
-def _text(value: Any) -> Any:
-    # XML has no word for control characters; a model's text may hold them.
-    return "".join(c for c in value if c >= " " or c in "\t\n\r") if isinstance(value, str) else value

@@ -51,7 +51,7 @@ _POLARS = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A table of ``n`` rows: ``types`` by column, and each column as an array, a list of texts, or one value for all."""
+    """A table of ``n`` rows: ``types`` by column; a column is an array, a list of texts, or one value for all."""
 
     n: int
     types: Mapping[str, str]
@@ -163,9 +163,9 @@ def _one_value(column: Any) -> tuple[bool, Any]:
         return column.count(column[0]) == len(column), column[0]
     if not isinstance(column, np.ndarray):
         return True, column
-    first = column[0]
-    same = np.isnan(column) if first != first else column == first
-    return bool(same.all()), first.item()
+    # Bits, not values: 0.0 and -0.0 are two things, a NaN is itself.
+    bits = np.ascontiguousarray(column).view(f"u{column.itemsize}")
+    return bool((bits == bits[0]).all()), column[0].item()
 
 
 def update_hash(digest: Any, name: str, frame: Frame) -> None:
@@ -181,7 +181,9 @@ def update_hash(digest: Any, name: str, frame: Frame) -> None:
             text = json.dumps(_canonical(first, kind) if is_one else values, ensure_ascii=False)
             digest.update(text.encode("utf-8", "surrogatepass"))
         else:
-            digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).view(np.uint8))
+            digest.update(
+                np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).view(np.uint8)
+            )
 
 
 def _canonical(value: Any, kind: str) -> Any:

@@ -12,11 +12,12 @@ import polars as pl
 
 from simworld.errors import UsageError, did_you_mean
 from simworld.persona import Persona
-from simworld.run._frames import EVENTS, TIES, empty, panel, state_at
+from simworld.run._frames import EVENTS, TIES, changes_of, empty, panel, state_at
 from simworld.run._plan import Plan, metrics_frame
 from simworld.run._recorder import findings_frame
 from simworld.run._store import Contents
 from simworld.scenario import find_lab
+from simworld.world import SocialGraph
 
 
 def load_run(run: str | Path) -> Run:
@@ -135,33 +136,31 @@ class Run:
         return None if frame is None else [Persona.model_validate_json(j) for j in frame["json"].to_list()]
 
     def graph(self, t: int | None = None, kind: str | None = None) -> Any:
-        """Return the ties after step ``t`` (the last by default) as a networkx graph, agents' columns as node attributes.
+        """Return the ties after step ``t`` as a networkx graph, agents' columns as node attributes.
 
         Args:
             t: step; None is the last.
             kind: kind of tie; None is the main one.
         """
-        import networkx as nx
-
         t = self.steps if t is None else self._step(t)
         kinds = self.manifest["tie_kinds"]
-        kind = kinds[0] if kind is None else kind
-        if kind not in kinds:
+        if kind is not None and kind not in kinds:
             raise UsageError(f"no kind of tie {kind!r}{did_you_mean(kind, kinds)}; this run has {kinds}")
-        graph = nx.DiGraph() if self.manifest["directed"] else nx.Graph()
-        for row in self.state(t).drop("step").iter_rows(named=True):
-            if row.pop("alive"):
-                graph.add_node(row.pop("id"), **row)
-        if self.personas is not None:
-            names = {i: p.name for i, p in enumerate(self.personas) if i in graph}
-            nx.set_node_attributes(graph, names, "name")
-        changes = self.ties.filter((pl.col("step") <= t) & (pl.col("kind") == kind))
-        last = changes.group_by("source", "target", maintain_order=True).last().filter(pl.col("op") == "set")
-        graph.add_weighted_edges_from(last.select("source", "target", "weight").sort("source", "target").iter_rows())
+        state = self.state(t)
+        n = max(state["id"].to_list(), default=-1) + 1
+        ties = SocialGraph(n, kinds, directed=self.manifest["directed"])
+        ties.apply(changes_of(self.ties.filter(pl.col("step") <= t), kinds))
+        graph = ties.to_networkx(kinds[0] if kind is None else kind)
+        lives = {row.pop("id"): row for row in state.drop("step").iter_rows(named=True) if row.pop("alive")}
+        graph.remove_nodes_from([node for node in graph if node not in lives])
+        for node, attributes in lives.items():
+            if self.personas is not None:
+                attributes["name"] = self.personas[node].name
+            graph.nodes[node].update(attributes)
         return graph
 
     def verify(self, *, again: bool = True) -> Any:
-        """Check the files, the chains and (``again``) the run itself by executing it once more; see `simworld.run.verify`."""
+        """Check the files, the chains and (``again``) the run itself by executing it anew, as `verify` does."""
         from simworld.run._verify import verify
 
         return verify(self.path, again=again)

@@ -72,7 +72,7 @@ class Inputs(Record):
 
 
 def plain(value: Any) -> Any:
-    """Return a metric as something JSON can hold and anyone can read: numbers stay what they are, the rest becomes text."""
+    """Return a metric as something JSON can hold: numbers stay what they are, the rest becomes text."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):

@@ -1,4 +1,4 @@
-"""Recorder: takes what each step changed, links it into the hash chains, and hands it to a sink (a folder, or a comparison)."""
+"""Recorder: takes what each step changed, links it into the hash chains, hands it to a folder or a comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from simworld.observe import Finding, Observer
 from simworld.run._frames import Frame, chained, events_frame, frame_of, frames_of, update_hash
 from simworld.run._plan import Plan, metrics_frame, plain
 from simworld.world import StepRecord
-
 
 STEPS_BEHIND = 4
 """Steps the recording thread may be behind; arbitrary, bounds what waits in memory."""
@@ -128,10 +127,8 @@ class Recorder:
 
 def findings_frame(found: Sequence[Finding]) -> pl.DataFrame:
     """Return findings, one row each."""
-    schema = {
-        name: {float: pl.Float64(), int: pl.Int64()}.get(field.annotation, pl.String())  # type: ignore[call-overload]
-        for name, field in Finding.model_fields.items()
-    }
+    types: dict[Any, Any] = {float: pl.Float64, int: pl.Int64, str: pl.String}
+    schema = {name: types[field.annotation] for name, field in Finding.model_fields.items()}
     return pl.DataFrame([f.model_dump() for f in found], schema=schema, orient="row")
 
 

@@ -8,7 +8,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ from simworld.observe import Observer, observer
 from simworld.persona import Persona, read_cast
 from simworld.run._frames import changes_of, state_at
 from simworld.run._plan import Inputs, Plan
-from simworld.run._recorder import Recorder, Sink, digest_of
+from simworld.run._recorder import Recorder
 from simworld.run._store import Contents, Store, parquet_bytes, write_whole
 from simworld.scenario import find_cast, find_lab, load, resolve
 from simworld.world import GraphData, PlainModel, World
@@ -99,7 +98,9 @@ def prepare(
             if value is not None:
                 raise ParameterError(f"a plain Mesa model takes no {what}; leave it out")
         if mind != "rules":
-            raise ParameterError(f"a plain Mesa model decides for itself; mind {mind!r} has nothing to do, leave it out")
+            raise ParameterError(
+                f"a plain Mesa model decides for itself; mind {mind!r} has nothing to do, leave it out"
+            )
         society = PlainModel(cls, seed, dict(params or {}))
         inputs, start, used = Inputs(), None, society.params
         default_steps, own = 100, ()
@@ -153,9 +154,9 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
         root = find_lab().runs
         name = f"{now:%Y%m%d-%H%M%S}_{plan.scenario_class if '@' in plan.scenario else Path(plan.scenario).name}"
         name = f"{name}_{plan.short_hash()}"
-        tries = (root / (name if not k else f"{name}-{k}") for k in range(1000))
+        tries = [root / (name if not k else f"{name}-{k}") for k in range(1000)]
     else:
-        tries = iter([out])
+        tries = [out]
     for path in tries:
         try:
             path.mkdir(parents=True)
@@ -227,7 +228,7 @@ def stop_requests() -> Iterator[threading.Event]:
         for known, handler in before.items():
             signal.signal(known, handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, ask)
     try:
         yield asked
@@ -259,7 +260,9 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                 while society.t < plan.steps and society.running:
                     if stop.is_set():
                         recorder.flush()
-                        raise Interrupted(f"stopped after step {society.t} of {plan.steps}; go on with: simworld resume {path}")
+                        raise Interrupted(
+                            f"stopped after step {society.t} of {plan.steps}; go on with: simworld resume {path}"
+                        )
                     society.step()
                     _take(recorder, plan, progress)
                 metrics, findings, digest = recorder.conclude()
@@ -283,7 +286,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
     except (RunError, Interrupted) as error:
         recorder.close()
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        # The journal holds every step; a manifest that cannot be rewritten (a full disk) changes nothing about resuming.
+        # The journal holds every step; a manifest that cannot be rewritten (a full disk) does not hinder a resume.
         with contextlib.suppress(StorageError):
             write_manifest(path, plan, society, status, started=started, error=str(error), steps_done=society.t)
         raise
@@ -360,9 +363,7 @@ class Silence:
 def load_inputs(path: Path, plan: Plan, directed: bool) -> Inputs:
     """Read back what a run was made from."""
     contents = Contents(path)
-    ties, labels, people = (
-        contents.parquet(f"inputs/{name}.parquet") for name in ("graph", "labels", "personas")
-    )
+    ties, labels, people = (contents.parquet(f"inputs/{name}.parquet") for name in ("graph", "labels", "personas"))
     graph = None
     if ties is not None:
         graph = GraphData(
@@ -403,5 +404,3 @@ def prepare_again(path: Path) -> Prepared:
         society = PlainModel(cls, plan.seed, dict(plan.params))
     society.notes[:] = contents.manifest.get("notes", [])
     return Prepared(plan, inputs, society, make_observers(own, plan.observers))
-
-

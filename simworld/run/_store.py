@@ -51,7 +51,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free space or permissions, then: simworld resume {path.parent}"
+            f"cannot write {path}: {error.strerror or error}; free space or permissions, then: simworld resume"
         ) from error
     except sqlite3.Error as error:
         raise StorageError(f"cannot write {path}: {error}; free space or permissions, then: simworld resume") from error
@@ -114,7 +114,11 @@ class Store:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             self._db.executescript(_TABLES)
-        self._pending_rows = self._db.execute("SELECT coalesce(sum(rows), 0) FROM pending").fetchone()[0]
+        self._count()
+
+    def _count(self) -> None:
+        self._pending_rows: int = self._db.execute("SELECT coalesce(sum(rows), 0) FROM pending").fetchone()[0]
+        self._sealed: int = self._db.execute("SELECT coalesce(max(last), -1) FROM segments").fetchone()[0]
 
     def commit(
         self,
@@ -134,17 +138,14 @@ class Store:
             self._db.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", row)
             self._db.executemany("INSERT INTO pending VALUES (?, ?, ?, ?)", blobs)
         self._pending_rows += sum(frame.n for frame in frames.values())
-        if checkpoint and (self._pending_rows > SEAL_ROWS or t - self._sealed_to() >= SEAL_STEPS):
+        if checkpoint and (self._pending_rows > SEAL_ROWS or t - self._sealed >= SEAL_STEPS):
             self.seal()
-
-    def _sealed_to(self) -> int:
-        return int(self._db.execute("SELECT coalesce(max(last), -1) FROM segments").fetchone()[0])
 
     def seal(self) -> None:
         """Move everything up to the last checkpoint from the journal into sealed segments."""
         checkpoint = "SELECT step, events_chain, state_chain FROM steps WHERE checkpoint ORDER BY step DESC LIMIT 1"
         found = self._db.execute(checkpoint).fetchone()
-        first = self._sealed_to() + 1
+        first = self._sealed + 1
         if found is None or found[0] < first:
             return
         last, events_chain, state_chain = found
@@ -162,10 +163,10 @@ class Store:
         with writing(self.journal), self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
             self._db.execute("DELETE FROM pending WHERE step <= ?", (last,))
-        self._pending_rows = self._db.execute("SELECT coalesce(sum(rows), 0) FROM pending").fetchone()[0]
+        self._count()
 
     def rewind(self) -> int:
-        """Forget the steps after the last checkpoint, which will be computed again; return it (-1: nothing is there)."""
+        """Forget the steps after the last checkpoint, to be computed again; return it (-1: nothing is there)."""
         with writing(self.journal), self._transaction():
             last = self._db.execute("SELECT coalesce(max(step), -1) FROM steps WHERE checkpoint").fetchone()[0]
             self._db.execute("DELETE FROM steps WHERE step > ?", (last,))

@@ -1,4 +1,4 @@
-"""Verification: are the files what was written, do they hash to the digest, and does the run, executed again, repeat itself?"""
+"""Verification: are the files what was written, do they hash to the digest, does the run repeat itself?"""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _content(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> Check:
         steps = contents.steps()
         parts = _by_step(streams)
         events = state = ""
-        tables = [n for n in contents.manifest.get("tables", sorted(set(streams) - {"events", "ties"}))]
+        tables = list(contents.manifest.get("tables", ()))
         for step in steps:
             t = step["step"]
             events = chained(events, [("events", frame_of(parts.get("events", {}).get(t, empty(EVENTS))))])
@@ -140,7 +140,9 @@ class _Comparison:
             if ours.equals(theirs, null_equal=True):
                 continue
             a, b = ours.rows(), theirs.rows()
-            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if repr(x) != repr(y)), min(len(a), len(b)))
+            at = next(
+                (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if repr(x) != repr(y)), min(len(a), len(b))
+            )
             mine = a[at] if at < len(a) else "no such row"
             kept = b[at] if at < len(b) else "no such row"
             return f"row {at} of its {name} is {mine}, recorded {kept}"
@@ -173,12 +175,16 @@ def _again(
         finally:
             recorder.close()
         if society.t < sink.last:
-            return Check(what, False, f"it stopped after step {society.t}, the recorded run went on to {sink.last}{changed}")
+            return Check(
+                what, False, f"it stopped after step {society.t}, the recorded run went on to {sink.last}{changed}"
+            )
         if not contents.is_finished:
             return Check(what, True, f"every recorded step up to {sink.last} repeats itself{changed}")
         digest = recorder.conclude()[2]["digest"]
         if digest != contents.manifest["digest"]:
-            return Check(what, False, f"the findings differ: digest {digest}, recorded {contents.manifest['digest']}{changed}")
+            return Check(
+                what, False, f"the findings differ: digest {digest}, recorded {contents.manifest['digest']}{changed}"
+            )
         return Check(what, True, f"{society.t} steps give the same digest{changed}")
     except _Divergence as difference:
         return Check(what, False, f"{difference}{changed}")

@@ -1,4 +1,4 @@
-"""schema owns the frozen records every room shares: parameters, decisions, refusals. It imports nothing above itself."""
+"""schema owns the frozen records every room shares: parameters, decisions, refusals. It knows no other room."""
 
 from simworld.schema._records import Decision, Globals, Params, Record, Refusal, field
 

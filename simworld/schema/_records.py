@@ -14,7 +14,7 @@ class Record(BaseModel):
 
 
 class Params(Record):
-    """What a user may set for a scenario: subclass it, every field through `field` with a unit, a range and a sentence."""
+    """What a user may set for a scenario: subclass it, each field through `field` with unit, range and a sentence."""
 
 
 class Globals(BaseModel):
@@ -65,10 +65,11 @@ def field(
         source: where the value comes from, or ``"placeholder"``.
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt, "min_length": min_length, "max_length": max_length}
-    extra = {k: v for k, v in (("unit", unit), ("source", source)) if v}
+    given: dict[str, Any] = {k: v for k, v in bounds.items() if v is not None}
+    extra: dict[str, Any] = {k: v for k, v in (("unit", unit), ("source", source)) if v}
     return Field(
         default,
         description=doc,
         json_schema_extra=extra or None,
-        **{k: v for k, v in bounds.items() if v is not None},  # type: ignore[arg-type]
+        **given,
     )

@@ -5,6 +5,7 @@ from simworld.world._activation import batches
 from simworld.world._encounter import Encounter, Turn
 from simworld.world._events import NUMBERS, TEXTS, Chunk
 from simworld.world._graph import SocialGraph, TieChanges
+from simworld.world._graph_sink import write_graph
 from simworld.world._graph_source import GraphData, load_graph, parse_graph
 from simworld.world._plain import PlainModel
 from simworld.world._table import Table
@@ -27,4 +28,5 @@ __all__ = [
     "checked_params",
     "load_graph",
     "parse_graph",
+    "write_graph",
 ]

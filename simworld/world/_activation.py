@@ -30,8 +30,8 @@ def batches(
     """Yield the groups that act together, in turn; everybody within a group sees the same snapshot.
 
     Args:
-        regime: ``simultaneous`` one group of all; ``fixed_order`` one agent a group, by id; ``random_order`` one agent a
-            group, shuffled; ``by_rate`` one group of those whose Poisson clock rang in this step, with probability
+        regime: ``simultaneous`` one group of all; ``fixed_order`` one agent a group, by id; ``random_order`` one agent
+            a group, shuffled; ``by_rate`` one group of those whose Poisson clock rang in this step, with probability
             1 - exp(-rate); ``staged`` one group for each value of ``stage``, ascending.
         who: ids that may act, shape (m,).
         rng: the stream of this activation.

@@ -54,9 +54,9 @@ ABSENT = -1.0
 PENDING_FLOOR = 4096
 """Pending writes a kind may always hold; arbitrary, a fold of a small graph costs about as much as 2,000 writes."""
 
-PENDING_SHARE = 64
+PENDING_SHARE = 128
 """Beyond the floor, a kind may hold one pending write for this many stored arcs. A pending write costs up to 600 bytes
-and a fold about 20 ns an arc, so 64 keeps the first below 10 bytes an arc and the second near 1 µs a write."""
+and a fold about 20 ns an arc, so 128 keeps the first below 5 bytes an arc and the second near 2.5 µs a write."""
 
 SET, REMOVED = 0, 1
 

@@ -1,7 +1,7 @@
 """The whole of simworld's touch on Mesa's internals: clock, step wrapper, random state.
 
-Mesa 3.5 wraps ``step`` in ``Model.__init__`` and drives it by a recurring event; Mesa 4 drops ``Model.steps``. When Mesa
-changes, this file changes.
+Mesa 3.5 wraps ``step`` in ``Model.__init__`` and drives it by a recurring event; Mesa 4 drops ``Model.steps``. When
+Mesa changes, this file changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plain Mesa model, as somebody else wrote it, behind the face a run needs: step, state as rows, metrics untouched."""
+"""A plain Mesa model, as somebody else wrote it, behind the face a run needs: step, rows, metrics untouched."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PlainModel:
     @property
     def t(self) -> int:
         """Completed steps."""
-        return round(self.model.time)
+        return int(self.model.time + 0.5)
 
     @property
     def running(self) -> bool:
@@ -110,7 +110,11 @@ class PlainModel:
         names = list(self._columns)
         now: dict[int, Row] = {}
         for agent in self.model.agents:
-            now[int(agent.unique_id)] = (type(agent).__name__, *_place(agent), *(_read(agent, n, self._columns[n]) for n in names))
+            now[int(agent.unique_id)] = (
+                type(agent).__name__,
+                *_place(agent),
+                *(_read(agent, n, self._columns[n]) for n in names),
+            )
         for i in sorted(now.keys() - self._rows.keys()):
             self.events.one("join", i, -1, -1, np.nan, now[i][0], None)
         gone = sorted(self._rows.keys() - now.keys())
@@ -168,7 +172,7 @@ def _place(agent: Any) -> tuple[float, float]:
 class _quiet(warnings.catch_warnings):
     """Silences Mesa's own deprecations for the time of the block: they are the model author's, not the user's."""
 
-    def __enter__(self) -> None:  # type: ignore[override]
+    def __enter__(self) -> None:
         super().__enter__()
         for category in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
@@ -218,4 +222,6 @@ def _scenario_class(cls: type) -> Any:
 def _scenario_fields(scenario: Any) -> set[str]:
     if scenario is None:
         return set()
-    return {name for base in scenario.__mro__[:-2] for name in getattr(base, "__annotations__", {}) if name[0] != "_"} - {"rng", "model"}
+    return {
+        name for base in scenario.__mro__[:-2] for name in getattr(base, "__annotations__", {}) if name[0] != "_"
+    } - {"rng", "model"}

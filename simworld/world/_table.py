@@ -53,7 +53,8 @@ class Table:
 
     def text(self, name: str) -> npt.NDArray[np.object_]:
         """Return a categorical column as its labels, shape (n,)."""
-        return np.array(self.specs[name].categories, object)[self[name]]
+        labels: npt.NDArray[np.object_] = np.array(self.specs[name].categories, object)[self[name]]
+        return labels
 
     def changed(self) -> npt.NDArray[np.int64]:
         """Return the rows that differ from what the last call saw (all rows the first time), ascending."""

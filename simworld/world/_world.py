@@ -1,4 +1,4 @@
-"""World: one society in time. It is a `mesa.Model`; its state is tables, ties and one `Globals` record, nothing else."""
+"""World: one society in time, a `mesa.Model`; its state is tables, ties and one `Globals` record, nothing else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StepRecord:
     """The `Globals` record as JSON."""
 
 
-class World(mesa.Model):  # type: ignore[misc]
+class World(mesa.Model):
     """One society. Subclass it to write a scenario; see the README for one of forty lines.
 
     A World is ready when it is constructed: ``World(n_agents=50, rng=7)`` has agents, personas and ties, and ``step()``
@@ -69,7 +69,7 @@ class World(mesa.Model):  # type: ignore[misc]
     with_personas: ClassVar[bool] = False
     """Whether agents have personas (from a cast, else sampled)."""
     policies: Mapping[str, Mapping[type[Decision], Callable[..., Any]]] = {}
-    """By mind label (``rules``, ``null``): the policy of each decision. A property may make them from ``self.params``."""
+    """By mind label (``rules``, ``null``), the policy of each decision; a property may make them from ``params``."""
     observers: ClassVar[tuple[Any, ...]] = ()
     """Observers measured by default: names, or observer classes of the scenario's own."""
     default_steps: ClassVar[int] = 50
@@ -189,7 +189,7 @@ class World(mesa.Model):  # type: ignore[misc]
         classes = type(self).agent_classes
         if cls not in classes:
             raise ScenarioError(
-                f"{cls.__name__} is not in {type(self).__name__}.agent_classes ({[c.__name__ for c in classes]}); add it"
+                f"{cls.__name__} is not in {type(self).__name__}.agent_classes {[c.__name__ for c in classes]}; add it"
             )
         if wrong := set(columns) - set(cls.columns):
             name = min(wrong)
