@@ -100,7 +100,7 @@ class RareContacts:
     def _shuffles(self, society: Any, times: int) -> Any:
         arcs = society.adjacency()
         rows = np.repeat(np.arange(arcs.shape[0]), np.diff(arcs.indptr))
-        weights = np.asarray(self._interactions(society)[rows, arcs.indices]).ravel()
+        weights = np.asarray(self._interactions(society)[rows, arcs.indices]).ravel() if arcs.nnz else np.zeros(0)
         rng = society.stream("observe", self.name)
         for _ in range(times):
             shuffled = arcs.copy()

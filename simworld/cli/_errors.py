@@ -73,4 +73,7 @@ def _in_our_words(error: click.ClickException) -> str:
         message = error.format_message().rstrip(".")
         message = message[:1].lower() + message[1:]
     context = getattr(error, "ctx", None)
+    param = getattr(error, "param", None)
+    if context and param and context.get_parameter_source(param.name) == click.core.ParameterSource.ENVIRONMENT:
+        message += f", as {context.auto_envvar_prefix}_{param.name.upper()} says"
     return f"{message} ({context.command_path if context else 'simworld'} --help)"

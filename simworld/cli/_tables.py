@@ -82,12 +82,11 @@ def number(value: Any) -> str:
 
 
 def _share(value: float, sign: str = "") -> str:
-    """Return a number of a finding, three decimals, so that they stand under each other."""
+    """Return a number of a finding with three decimals, so that they stand under each other."""
     if math.isnan(value):
         return "-"
-    if abs(value) < 1e-9:  # what rounding leaves
-        return "0.000"
-    return f"{value:{sign},.3f}" if abs(value) >= 1e-3 else f"{value:{sign}.1g}"
+    written = f"{value:{sign},.3f}"
+    return "0.000" if written in ("-0.000", "+0.000") else written
 
 
 def _table(*columns: str) -> Table:
@@ -223,7 +222,7 @@ def _findings_of(out: Console, name: str, rows: Sequence[Mapping[str, Any]], *, 
             text(row["metric"]),
             *(text(_share(each)) for each in (row["value"], expected)),
             text(_share(row["gap"], "+")),
-            text(_share(row["p_value"])),
+            text(_share(row["p_value"]) if row["p_value"] >= 1e-3 else number(row["p_value"])),
             *([text(number(row["n"]))] if with_n else []),
             sentence,
         )

@@ -68,7 +68,7 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["run", "tiny", "-p", "heat=2"], ["heat = 2", "1"]),
     (["run", "tiny", "-p", "heat=warm"], ["heat = 'warm'"]),
     (["run", "tiny", "-p", "haet=1"], ["no parameter 'haet'", "did you mean 'heat'?"]),
-    (["run", "tyni"], ["no scenario 'tyni'", "did you mean 'tiny'?"]),
+    (["run", "tinny"], ["no scenario 'tinny'", "did you mean 'tiny'?"]),
     (["run", "tiny", "--mind", "rulse"], ["no mind 'rulse'", "'rules'"]),
     (["run", "tiny", "-o", "reciprocty"], ["no observer 'reciprocty'", "did you mean 'reciprocity'?"]),
     (["run", "tiny", "--graph", "karat"], ["no graph source 'karat'", "did you mean 'karate'?"]),
@@ -80,7 +80,7 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["verify", "last"], ["no run in", "simworld run"]),
     (["show", "last"], ["no run in"]),
     (["export", "last"], ["missing argument 'FORMAT'"]),
-    (["list", "tyni"], ["no scenario 'tyni'", "did you mean 'tiny'?"]),
+    (["list", "tinny"], ["no scenario 'tinny'", "did you mean 'tiny'?"]),
     (["list", "tiny", "--casts"], ["list shows one thing"]),
     (["new", "scenarios"], ["is not empty", "--force"]),
 ]
@@ -128,10 +128,10 @@ def test_a_failing_step_is_one_line_with_its_place_and_exit_1(lab: Path) -> None
 
 @pytest.mark.parametrize("args, env", [(["--traceback"], {}), ([], {"SIMWORLD_TRACEBACK": "1"})])
 def test_a_traceback_is_shown_when_asked_for(lab: Path, args: list[str], env: dict[str, str]) -> None:
-    done = call(*args, "run", "tyni", **env)
+    done = call(*args, "run", "tinny", **env)
     assert done.exit_code == 2
     assert done.stderr.startswith("Traceback (most recent call last)")
-    assert done.stderr.splitlines()[-1].startswith("simworld: no scenario 'tyni'")
+    assert done.stderr.splitlines()[-1].startswith("simworld: no scenario 'tinny'")
 
 
 def test_a_bug_keeps_its_traceback(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,3 +131,24 @@ def test_a_file_gets_no_blanks_at_line_ends(tmp_path: Path, monkeypatch: pytest.
     assert "reciprocity" in text
     assert [line for line in text.splitlines() if line != line.rstrip()] == []
     assert "\x1b" not in text
+
+
+def test_findings_stand_under_each_other_and_no_rounding_noise_shows() -> None:
+    import polars as pl
+
+    row = {"observer": "mine", "closed_form": math.nan, "null": "", "note": "", "n": 3, "null_sd": 0.0}
+    rows = [
+        {**row, "metric": "plain", "value": 2.0, "null_mean": 1.5, "gap": 0.5, "p_value": 0.0004},
+        {**row, "metric": "noise", "value": 0.4, "null_mean": 0.4, "gap": -1e-16, "p_value": 1.0},
+        {**row, "metric": "theory", "value": 0.5, "null_mean": math.nan, "gap": math.nan, "p_value": math.nan}
+        | {"closed_form": 0.25},
+        {**row, "metric": "none", "value": math.nan, "null_mean": math.nan, "gap": math.nan, "p_value": math.nan},
+    ]
+    out = _tables.console()
+    with out.capture() as captured:
+        assert _tables.findings(out, pl.DataFrame(rows)) == 0
+    cells = {line.split()[0]: line.split()[1:] for line in captured.get().splitlines() if line.startswith("  ")}
+    assert cells["plain"] == ["2.000", "1.500", "+0.500", "0.0004", "3"]
+    assert cells["noise"] == ["0.400", "0.400", "0.000", "1.000", "3"]
+    assert cells["theory"] == ["0.500", "0.250", "-", "-", "3"]
+    assert cells["none"] == ["-", "-", "-", "-", "3"]
