@@ -164,8 +164,9 @@ RUN_HELP = "RUN is a folder, a run's name or how it begins, or last."
 
 @cli.command(epilog=RUN_HELP)
 @click.argument("run")
+@option("--allow-changed", is_flag=True, help="Go on although the scenario's files have changed since it began.")
 @option("--quiet", is_flag=True, help="Print the run's folder and nothing else.")
-def resume(run: str, quiet: bool) -> None:
+def resume(run: str, allow_changed: bool, quiet: bool) -> None:
     """Take a run that was stopped, or failed, to its end."""
     from simworld.cli import _progress, _runs, _tables
     from simworld.run import resume as resume_run
@@ -175,7 +176,7 @@ def resume(run: str, quiet: bool) -> None:
         click.echo("it is finished; there is nothing to resume")
     try:
         with _progress.progress("resuming", quiet=quiet) as report:
-            found = resume_run(found, progress=report)
+            found = resume_run(found, allow_changed=allow_changed, progress=report)
     except KeyboardInterrupt:
         raise _cut_short(found.path) from None
     if quiet:

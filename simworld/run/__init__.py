@@ -82,8 +82,14 @@ def run(
     return Run(path)
 
 
-def resume(run: str | Path | Run, *, progress: Progress | None = None) -> Run:
+def resume(run: str | Path | Run, *, allow_changed: bool = False, progress: Progress | None = None) -> Run:
     """Take an unfinished run to its end; a finished one is returned as it is.
+
+    Args:
+        run: the run.
+        allow_changed: go on although the scenario's files have changed since it began (a mended mistake); the run
+            then says so in its notes.
+        progress: called after every step with (step, steps, metrics).
 
     Raises:
         UsageError: no such run, or another process is writing it.
@@ -92,13 +98,13 @@ def resume(run: str | Path | Run, *, progress: Progress | None = None) -> Run:
     if found.status == "finished":
         return found
     prepared = prepare_again(found.path)
-    from simworld.scenario import resolve
-
-    if resolve(prepared.plan.scenario).content_hash() != prepared.plan.content_hash:
-        raise UsageError(
-            f"the files of scenario {prepared.plan.scenario!r} have changed since {found.path} began, so its end would "
-            "not fit its beginning; put them back, or start the run anew"
-        )
+    if prepared.is_changed:
+        if not allow_changed:
+            raise UsageError(
+                f"the files of scenario {prepared.plan.scenario!r} have changed since {found.path} began, so its end "
+                "may not fit its beginning; put them back, start the run anew, or say --allow-changed"
+            )
+        prepared.society.notes.append(f"resumed after step {found.steps} with changed scenario files")
     execute(prepared, found.path, progress)
     return Run(found.path)
 

@@ -33,14 +33,15 @@ def export(run: Run, fmt: str, to: Path, *, step: int | None = None, kind: str |
         raise UsageError(f"no export format {fmt!r}{did_you_mean(fmt, FORMATS)}; there are {list(FORMATS)}")
     written: list[Path] = []
     try:
-        to.mkdir(parents=True, exist_ok=True)
         if fmt in GRAPH_FORMATS:
             graph = run.graph(step, kind)
+            to.mkdir(parents=True, exist_ok=True)
             file = _free(to / f"graph-{run.steps if step is None else step}.{fmt}")
             write_graph(graph, file)
             return [file]
         tables = {"metrics": run.metrics, "findings": run.findings, "events": run.events, "ties": run.ties}
         tables |= {name: run.table(name) for name in run.manifest.get("tables", ["agents"])}
+        to.mkdir(parents=True, exist_ok=True)
         for name in tables:
             _free(to / f"{name}.{fmt}")
         for name, frame in tables.items():

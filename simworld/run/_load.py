@@ -15,7 +15,7 @@ from simworld.persona import Persona
 from simworld.run._frames import EVENTS, TIES, changes_of, empty, panel, state_at
 from simworld.run._plan import Plan, metrics_frame
 from simworld.run._recorder import findings_frame
-from simworld.run._store import Contents
+from simworld.run._store import Contents, is_being_written
 from simworld.scenario import find_lab
 from simworld.world import SocialGraph
 
@@ -29,9 +29,10 @@ def load_run(run: str | Path) -> Run:
     path = Path(run)
     if not path.is_dir():
         root = find_lab().runs
-        found = sorted(p for p in root.glob(f"{path.name}*") if (p / "manifest.json").exists()) if path.name else []
+        known = sorted(p.name for p in root.glob("*") if (p / "manifest.json").exists())
+        named = [name for name in known if name.startswith(str(run))]
+        found = [root / name for name in (named if str(run) not in named else [str(run)])]
         if len(found) != 1:
-            known = [p.name for p in root.glob("*") if (p / "manifest.json").exists()]
             what = f"{len(found)} runs begin with" if found else "no run"
             raise UsageError(f"{what} {str(run)!r}{did_you_mean(str(run), known)} (simworld show lists runs)")
         path = found[0]
@@ -56,8 +57,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``finished``, ``interrupted``, ``failed``, or ``running`` (which a killed run says too)."""
-        return str(self.manifest["status"])
+        """``finished``, ``failed``, ``running``, or ``interrupted``: stopped on request, or killed."""
+        status = str(self.manifest["status"])
+        return "interrupted" if status == "running" and not is_being_written(self.path) else status
 
     @property
     def digest(self) -> str | None:

@@ -43,6 +43,7 @@ type Progress = Callable[[int, int, Mapping[str, Any]], None]
 MIND_NOTES = {
     "rules": "rule policy: hand-written rules, no language model",
     "null": "null policy: uniform random choices, the baseline",
+    "own": "a plain Mesa model: its own rules",
 }
 
 
@@ -50,10 +51,14 @@ MIND_NOTES = {
 class Prepared:
     """A society that is ready to run, and everything that made it."""
 
+    name: str
+    """Short name of the scenario, for folders."""
     plan: Plan
     inputs: Inputs
     society: Any
     observers: list[Observer]
+    is_changed: bool = False
+    """Whether the scenario's files differ from those the run began with."""
 
 
 def prepare(
@@ -102,6 +107,7 @@ def prepare(
                 f"a plain Mesa model decides for itself; mind {mind!r} has nothing to do, leave it out"
             )
         society = PlainModel(cls, seed, dict(params or {}))
+        mind = "own"
         inputs, start, used = Inputs(), None, society.params
         default_steps, own = 100, ()
     plan = Plan(
@@ -119,7 +125,11 @@ def prepare(
         state_every=state_every,
         record_events=record_events,
     )
-    return Prepared(plan, inputs, society, make_observers(own, plan.observers))
+    observing = make_observers(own, plan.observers)
+    if isinstance(society, PlainModel):
+        for one in observing:
+            one.observe(society)  # raises if it needs what a plain model has not
+    return Prepared(ref.name, plan, inputs, society, observing)
 
 
 def make_observers(own: Sequence[Any], names: Sequence[str]) -> list[Observer]:
@@ -152,8 +162,7 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
     now = datetime.now(UTC)
     if out is None:
         root = find_lab().runs
-        name = f"{now:%Y%m%d-%H%M%S}_{plan.scenario_class if '@' in plan.scenario else Path(plan.scenario).name}"
-        name = f"{name}_{plan.short_hash()}"
+        name = f"{now:%Y%m%d-%H%M%S}_{prepared.name}_{plan.short_hash()}"
         tries = [root / (name if not k else f"{name}-{k}") for k in range(1000)]
     else:
         tries = [out]
@@ -167,6 +176,7 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
         except OSError as error:
             raise UsageError(f"cannot make the run folder {path}: {error.strerror or error}; choose --out") from None
     try:
+        Store(path).close()  # a folder with a manifest has a journal, however early the process dies
         for file, frame in prepared.inputs.frames().items():
             write_whole(path / file, parquet_bytes(frame))
         write_manifest(path, prepared.plan, prepared.society, "running", started=now.isoformat(timespec="seconds"))
@@ -250,6 +260,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
     started = Contents(path).manifest.get("started")
     recorder = Recorder(plan, society, prepared.observers, store)
     try:
+        doing = "the start"
         try:
             with stop_requests() as stop:
                 done = store.rewind()
@@ -263,15 +274,18 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                         raise Interrupted(
                             f"stopped after step {society.t} of {plan.steps}; go on with: simworld resume {path}"
                         )
+                    doing = f"step {society.t + 1}"
                     society.step()
                     _take(recorder, plan, progress)
+                doing = "measuring the findings"
                 metrics, findings, digest = recorder.conclude()
-        except SimworldError:
+        except (RunError, Interrupted):
             raise
         except Exception as error:
+            what = str(error) if isinstance(error, SimworldError) else f"{type(error).__name__}: {error}"
             raise RunError(
-                f"step {society.t} of {plan.scenario} failed{_place(error)}: {type(error).__name__}: {error}; "
-                f"mend it, then: simworld resume {path}"
+                f"{doing} of {plan.scenario} failed{_place(error)}: {what}; "
+                f"mend it, then: simworld resume --allow-changed {path}"
             ) from error
         write_whole(path / "metrics.parquet", parquet_bytes(metrics))
         write_whole(path / "findings.parquet", parquet_bytes(findings))
@@ -392,7 +406,8 @@ def prepare_again(path: Path) -> Prepared:
         plan = Plan.model_validate(contents.manifest["plan"])
     except (KeyError, ValueError) as error:
         raise CorruptRunError(f"{path / 'manifest.json'} has no readable plan: {error}") from error
-    cls = load(resolve(plan.scenario))
+    ref = resolve(plan.scenario)
+    cls = load(ref)
     society: Any
     if issubclass(cls, World):
         inputs = load_inputs(path, plan, cls.directed)
@@ -403,4 +418,5 @@ def prepare_again(path: Path) -> Prepared:
         inputs, own = Inputs(), ()
         society = PlainModel(cls, plan.seed, dict(plan.params))
     society.notes[:] = contents.manifest.get("notes", [])
-    return Prepared(plan, inputs, society, make_observers(own, plan.observers))
+    is_changed = ref.content_hash() != plan.content_hash
+    return Prepared(ref.name, plan, inputs, society, make_observers(own, plan.observers), is_changed)

@@ -91,6 +91,19 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process is writing the run in this folder right now."""
+    from filelock import FileLock, Timeout
+
+    if not (path / ".lock").exists():
+        return False
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
 class Store:
     """One run's folder, open for writing by one process; one thread of it at a time."""
 

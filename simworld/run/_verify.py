@@ -152,14 +152,11 @@ class _Comparison:
 def _again(
     path: Path, contents: Contents, streams: Mapping[str, pl.DataFrame] | None, progress: Progress | None
 ) -> Check:
-    what = "run again"
+    what, changed = "run again", ""
     try:
         prepared: Prepared = prepare_again(path)
         plan: Plan = prepared.plan
-        changed = ""
-        from simworld.scenario import resolve
-
-        if resolve(plan.scenario).content_hash() != plan.content_hash:
+        if prepared.is_changed:
             changed = " (the scenario's files have changed since)"
         sink = _Comparison(contents, streams)
         society = prepared.society
@@ -190,3 +187,5 @@ def _again(
         return Check(what, False, f"{difference}{changed}")
     except SimworldError as error:
         return Check(what, False, str(error))
+    except Exception as error:  # noqa: BLE001 - a scenario's own code runs here; whatever it raises is the finding
+        return Check(what, False, f"it raises {type(error).__name__}: {error}{changed}")

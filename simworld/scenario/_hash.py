@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".py", ".md", ".toml", ".jsonl", ".json", ".csv", ".txt", ".j2"})
 """What a scenario is written in; in ``prompts/`` every file counts."""
 
+NOT_RUN = frozenset({"__pycache__", "README.md"})
+"""What explains a scenario, or is made from it: editing a README must not keep a run from being resumed."""
+
 
 def content_hash(ref: ScenarioRef) -> str:
     """Return the scenario's SHA-256, hexadecimal; see `ScenarioRef.content_hash`."""
@@ -42,7 +45,7 @@ def content_hash(ref: ScenarioRef) -> str:
 
 def _folder_files(folder: Path, top: Path) -> Iterator[Path]:
     for entry in folder.iterdir():
-        if entry.name.startswith(".") or entry.name == "__pycache__" or entry == top / "sweeps":
+        if entry.name.startswith(".") or entry.name in NOT_RUN or entry == top / "sweeps":
             continue
         if entry.is_dir():
             # A link that leads back up would never end.

@@ -194,7 +194,8 @@ class World(mesa.Model):
         if wrong := set(columns) - set(cls.columns):
             name = min(wrong)
             known = list(cls.columns)
-            raise ParameterError(f"{cls.__name__} has no column {name!r}{did_you_mean(name, known)}; it has {known}")
+            hint = did_you_mean(name, known) or f"; it has {known}"
+            raise ParameterError(f"{cls.__name__} has no column {name!r}{hint}")
         kind = {"type": cls.__name__} if len(classes) > 1 else {}
         first = self.table.append(n, {**columns, **kind})
         self.graph.grow(self.table.n)
@@ -498,7 +499,7 @@ def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
     for name in given:
         if name not in cls.model_fields:
             known = list(cls.model_fields)
-            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known)}; there are {known}")
+            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known) or f'; there are {known}'}")
     try:
         return cls(**given)
     except ValidationError as error:

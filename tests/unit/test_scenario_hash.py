@@ -49,7 +49,7 @@ def test_what_is_used_counts(lab: Lab, file: str) -> None:
     assert _hash(lab) != before
 
 
-@pytest.mark.parametrize("new", ["game/README.md", "game/deep/table.csv", "game/prompts/odd.txt2", "game/cast.jsonl"])
+@pytest.mark.parametrize("new", ["game/notes.md", "game/deep/table.csv", "game/prompts/odd.txt2", "game/cast.jsonl"])
 def test_a_new_file_counts(lab: Lab, new: str) -> None:
     before = _hash(lab)
     (lab.scenarios / new).parent.mkdir(exist_ok=True)
@@ -63,6 +63,7 @@ def test_a_new_file_counts(lab: Lab, new: str) -> None:
         "game/__pycache__/world.cpython-312.pyc",
         "game/sweeps/out/report.md",
         "game/.notes.md",
+        "game/README.md",
         "game/plot.png",
         "unrelated.py",
     ],
