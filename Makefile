@@ -7,6 +7,7 @@ READY := .venv/.ready
 
 demo: $(READY)
 	@.venv/bin/simworld run friendship_paradox
+	@echo "to type simworld yourself: source .venv/bin/activate"
 
 test: $(READY)
 	@$(PY) -m ruff format --check .
@@ -30,14 +31,14 @@ setup: $(READY)
 # uv looks for an interpreter that is already here and downloads one only if there is none.
 $(READY): requirements.lock pyproject.toml $(filter .tools/bin/uv,$(UV))
 	@test -x $(PY) || $(UV) venv --quiet --python '>=3.12,<3.15' --no-python-downloads .venv 2>/dev/null || $(UV) venv --quiet --python '>=3.12,<3.15' .venv
-	@echo "installing the pinned packages into .venv"
+	@echo "installing the pinned packages into .venv (about 150; a minute on a slow line)"
 	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .tools/bin/uv:
 	@echo "fetching uv through pip into .tools"
-	@python3 -m pip install --quiet --disable-pip-version-check --target .tools uv
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools uv
 
 lock:
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock $(ARGS)

@@ -114,18 +114,17 @@ class FriendshipParadox(sw.World):
         # Topics and politics alone: names and ages would make strangers look alike.
         self.vectors = persona_vectors([persona_text(p) for p in self.personas])
         n, dims = self.vectors.shape
+        self.followees = [self.graph.neighbors(i).tolist() for i in range(n)]
+        self.k_in = np.array(self.graph.in_degrees())
         self.post_vectors = np.zeros((1024, dims), np.float32)
-        self.kept = 0
         self.author_sums = np.zeros((n, dims))
         self.author_counts = np.zeros(n, np.int64)
-        self.posts_of: list[list[int]] = [[] for _ in range(n)]
-        table = self.tables["posts"]
-        born = table["born"]
-        for t in np.unique(born).tolist():
-            ids = np.flatnonzero(born == t)
-            self._keep(post_vectors(self.vectors, table["author"][ids], self.params.post_noise, self.chance, t))
-        for post in np.flatnonzero(table["store"] != Post.store.encode("gone")).tolist():
-            self._shelve(post, int(table["author"][post]))
+        self.written_by: list[list[int]] = [[] for _ in range(n)]
+        self.remembered_of: list[list[int]] = [[] for _ in range(n)]
+        posts = self.tables["posts"]
+        is_kept = (posts["store"] != Post.store.encode("gone")).tolist()
+        for post, author in enumerate(posts["author"].tolist()):
+            self._keep(post, author, self.compose([author])[0], remember=is_kept[post])
 
     # -- one step -----------------------------------------------------------------------------------------------
 
@@ -141,61 +140,70 @@ class FriendshipParadox(sw.World):
     def turn(self, ids: np.ndarray) -> None:
         """Follow, act, take effect, interview: for agents who decide on one snapshot."""
         if self.t > 1:
-            asked = ids[self.table["posts"][ids] > 0]
-            views = self.suggestions(asked)
-            asked = np.array([i for i in asked.tolist() if views[i].suggestions], np.int64)
-            for agent, answer in self.decide(Follow, asked, views.__getitem__, check=follow_check).pairs():
-                if isinstance(answer, Follow) and answer.target is not None and self.graph.add(agent, answer.target):
-                    self.emit("follow", agent=agent, target=answer.target)
-        k_in = self.graph.in_degrees()
-        views = {i: self.view(i, bool(k_in[i])) for i in ids.tolist()}
-        acts = self.decide(Act, ids, views.__getitem__, check=act_check)
-        threads: list[sw.Encounter] = []
-        for agent, answer in acts.pairs():
-            if isinstance(answer, Act):
-                self.take_effect(agent, answer, threads)
-        self.comment(threads)
+            for _ in range(self.params.follows_per_step):
+                self.follow(ids)
+        for _ in range(self.params.acts_per_step):
+            views = {i: self.view(i) for i in ids.tolist()}
+            acts = self.decide(Act, ids, views.__getitem__, check=act_check)
+            self.take_effect(acts)
         if self.params.interviews and self.t > 1:
-            asked = np.array([a for a, d in acts.pairs() if isinstance(d, Act) and k_in[a] > 0], np.int64)
-            for agent, told in self.decide(Interview, asked, views.__getitem__).pairs():
-                if isinstance(told, Interview):
-                    who = -1 if told.main_influence is None else told.main_influence
-                    self.emit("interview", agent=agent, target=who, text=told.explanation)
+            self.interview(acts, views)
 
-    def take_effect(self, agent: int, act: Act, threads: list[sw.Encounter]) -> None:
-        if act.choice == "none":
-            self.emit("none", agent=agent, text=act.reason)
-        elif act.choice == "post":
-            self.publish(agent, act.content, act.reason)
-        elif act.target_post is not None:
-            posts, post = self.tables["posts"], act.target_post
-            author = int(posts["author"][post])
-            self.graph.strengthen(agent, author, 1.0, act.choice)
-            self.table["given"][agent] += 1
-            self.table["received"][author] += 1
-            self.emit(act.choice, agent=agent, target=author, item=post, text=act.content)
-            if act.choice == "share":
-                posts["virality"][post] += 1
-            elif act.choice == "comment":
-                threads.append(sw.Encounter((agent, author), topic=post))
-                threads[-1].say(agent, act.content)
+    def follow(self, ids: np.ndarray) -> None:
+        """Ask those who have ever posted whom of five to follow."""
+        views = self.suggestions(ids[self.table["posts"][ids] > 0])
+        asked = np.array([i for i in ids.tolist() if i in views and views[i].suggestions], np.int64)
+        for agent, answer in self.decide(Follow, asked, views.__getitem__, check=follow_check).pairs():
+            if isinstance(answer, Follow) and answer.target is not None and self.graph.add(agent, answer.target):
+                self.followees[agent].append(answer.target)
+                self.k_in[answer.target] += 1
+                self.emit("follow", agent=agent, target=answer.target)
+
+    def take_effect(self, acts: sw.Answers) -> None:
+        """Commit acts in the order of the agents, then hold the comment threads they opened."""
+        chosen = [(agent, act) for agent, act in acts.pairs() if isinstance(act, Act)]
+        authors = [agent for agent, act in chosen if act.choice == "post"]
+        vectors = iter(self.compose(authors))
+        threads: list[sw.Encounter] = []
+        for agent, act in chosen:
+            if act.choice == "none":
+                self.emit("none", agent=agent, text=act.reason)
+            elif act.choice == "post":
+                self.publish(agent, act, next(vectors))
             else:
-                posts["sentiment"][post] += 1.0 if act.choice == "like" else -1.0
-            self.promote(post)
+                self.react(agent, act, threads)
+        self.comment(threads)
 
-    def publish(self, author: int, text: str, reason: str) -> None:
-        posts = self.tables["posts"]
-        vector = post_vectors(self.vectors, np.array([author]), self.params.post_noise, self.chance, self.t)
-        mine = self.posts_of[author]
-        cosines = self.post_vectors[mine] @ vector[0] / GRID**2
-        repeated = bool(len(mine) and cosines.max() > self.params.repeat_above)
-        post = posts.append(1, {
-            "author": author, "born": self.t, "text": text, "repeated": repeated, "mind": self.mind_label(author),
+    def compose(self, authors: Sequence[int]) -> np.ndarray:
+        """Return the vectors of the next post of each of these authors, shape (n, DIMS)."""
+        counts = [len(self.written_by[author]) for author in authors]
+        return post_vectors(self.vectors, authors, counts, self.params.post_noise, self.chance)
+
+    def publish(self, author: int, act: Act, vector: np.ndarray) -> None:
+        earlier = self.post_vectors[self.written_by[author]] @ vector / GRID**2
+        post = self.tables["posts"].append(1, {
+            "author": author, "born": self.t, "text": act.content, "mind": self.mind_label(author),
+            "repeated": bool(len(earlier) and earlier.max() > self.params.repeat_above),
         })  # fmt: skip
-        self._keep(vector)
-        self._shelve(post, author)
+        self._keep(post, author, vector)
         self.table["posts"][author] += 1
-        self.emit("post", agent=author, item=post, text=text, data={"reason": reason} if reason else None)
+        self.emit("post", agent=author, item=post, text=act.content, data={"reason": act.reason} if act.reason else None)
+
+    def react(self, agent: int, act: Act, threads: list[sw.Encounter]) -> None:
+        posts, post = self.tables["posts"], act.target_post
+        author = int(posts["author"][post])
+        self.graph.strengthen(agent, author, 1.0, act.choice)
+        self.table["given"][agent] += 1
+        self.table["received"][author] += 1
+        self.emit(act.choice, agent=agent, target=author, item=post, text=act.content)
+        if act.choice == "comment":
+            threads.append(sw.Encounter((agent, author), topic=post))
+            threads[-1].say(agent, act.content)
+        elif act.choice == "share":
+            posts["virality"][post] += 1
+        else:
+            posts["sentiment"][post] += 1.0 if act.choice == "like" else -1.0
+        self.promote(post)
 
     def comment(self, threads: list[sw.Encounter]) -> None:
         """Short dialogues between commenter and author, then the commenter's mean compound sentiment on the post."""
@@ -203,25 +211,39 @@ class FriendshipParadox(sw.World):
         for turn in self.encounters(threads, MAX_COMMENTS):
             if turn.number == 0:
                 continue  # the comment itself opened the thread
-            # An agent may speak in several threads at once; its k-th question here is its k-th thread.
-            queues: dict[int, list[CommentView]] = {}
+            views = []
             for thread, speaker in zip(turn.encounters, turn.speakers.tolist(), strict=True):
-                other = thread.members[0] if speaker != thread.members[0] else thread.members[1]
                 said = tuple(what for _, what in thread.turns)
-                view = CommentView(partner=other, post=str(posts["text"][thread.topic]), said=said)
-                queues.setdefault(speaker, []).append(view)
-            answers = self.decide(CommentTurn, turn.speakers, lambda i: queues[i].pop(0))  # noqa: B023 - used at once
+                views.append(CommentView(partner_of(thread, speaker), str(posts["text"][thread.topic]), said))
+            # As columns: an agent may speak in several threads at once.
+            columns = zip(CommentView._fields, zip(*views, strict=True), strict=True)
+            seen = {name: np.fromiter(column, object, len(views)) for name, column in columns}
+            answers = self.decide(CommentTurn, turn.speakers, seen)
             for thread, (speaker, answer) in zip(turn.encounters, answers.pairs(), strict=True):
                 if isinstance(answer, CommentTurn) and answer.text:
                     thread.say(speaker, answer.text)
-                    partner = thread.members[0] if speaker != thread.members[0] else thread.members[1]
+                    partner = partner_of(thread, speaker)
                     self.emit("reply", agent=speaker, target=partner, item=thread.topic, text=answer.text)
                 if not isinstance(answer, CommentTurn) or answer.end:
                     thread.close()
         for thread in threads:
-            own = [what for speaker, what in thread.turns if speaker == thread.members[0]]
-            posts["sentiment"][thread.topic] += float(np.mean([rules.compound(text) for text in own]))
+            own = [rules.compound(what) for speaker, what in thread.turns if speaker == thread.members[0]]
+            posts["sentiment"][thread.topic] += float(np.mean(own))
             self.promote(thread.topic)
+
+    def interview(self, acts: sw.Answers, views: Mapping[int, View]) -> None:
+        """Ask those who have a follower and whose act was not refused; nothing but an event comes of it."""
+        asked = [a for a, act in acts.pairs() if isinstance(act, Act) and views[a].feedback is not None]
+        answers = self.decide(Interview, np.array(asked, np.int64), views.__getitem__, check=self.interview_check)
+        for agent, told in answers.pairs():
+            if isinstance(told, Interview):
+                who = -1 if told.main_influence is None else told.main_influence
+                self.emit("interview", agent=agent, target=who, text=told.explanation)
+
+    def interview_check(self, agent: int, answer: Interview, view: View) -> tuple[str, str] | None:
+        if answer.main_influence is not None and not 0 <= answer.main_influence < self.table.n:
+            return "main_influence", f"there is no agent {answer.main_influence}; give an agent's id or null"
+        return None
 
     def promote(self, post: int) -> None:
         posts = self.tables["posts"]
@@ -236,102 +258,119 @@ class FriendshipParadox(sw.World):
         for post in short[scores >= p.forget_at - 1e-12].tolist():
             posts["store"][post] = Post.store.encode("gone")
             author = int(posts["author"][post])
-            self.posts_of[author].remove(post)
+            self.remembered_of[author].remove(post)
             self.author_sums[author] -= self.post_vectors[post]
             self.author_counts[author] -= 1
 
     # -- what agents see ----------------------------------------------------------------------------------------
 
     def suggestions(self, ids: np.ndarray) -> dict[int, FollowView]:
-        """Rank every agent not followed who has a post by the mean pairwise cosine between own posts and theirs."""
-        p = self.params
-        k_in = self.graph.in_degrees()
+        """Rank every agent not followed who has posted by the mean pairwise cosine between own posts and theirs."""
+        p, n = self.params, self.table.n
         found: dict[int, FollowView] = {}
         guided = np.array([i for i in ids.tolist() if self.mind_label(i) != "null"], np.int64)
-        rank = self.stream("suggestion ties").random(self.table.n)
-        pool = np.flatnonzero((self.author_counts > 0) & self.table["alive"])
-        if len(pool) > p.suggestion_pool:
-            chosen = np.argsort(self.stream("suggestion pool").random(self.table.n)[pool])[: p.suggestion_pool]
-            pool = pool[chosen]
-        pool = pool[np.argsort(rank[pool])]
-        column = np.full(self.table.n, -1)
-        column[pool] = np.arange(len(pool))
-        sums, counts = self.author_sums, np.maximum(self.author_counts, 1).astype(float)
-        undefined = ~sums.any(axis=1)
-        dropped = -np.inf if p.rules == "paper" else -1e9
-        theirs, per_author = sums[pool].T.copy(), counts[pool] * GRID
+        for agent in sorted(set(ids.tolist()) - set(guided.tolist())):
+            strangers = self._strangers(agent, p.follow_candidates)
+            found[agent] = FollowView(tuple(self._candidate(i, 0.0) for i in strangers))
+        if not len(guided):
+            return found
+        is_paper = p.rules == "paper"
+        can_be_shown = self.author_counts > 0 if is_paper else self.table["posts"] > 0
+        ties = self._ties("suggestions", n)
+        pool: Any = slice(None)
+        if np.count_nonzero(can_be_shown) > p.suggestion_pool:
+            keys = np.where(can_be_shown, self._ties("suggestion pool", n), 2.0)
+            pool = np.sort(np.argpartition(keys, p.suggestion_pool)[: p.suggestion_pool])
+        place = np.full(n, -1)
+        place[pool] = np.arange(len(place[pool]))
+        sums, counts = self.author_sums, np.maximum(self.author_counts, 1) * float(GRID)
+        theirs, of_others, hidden = sums[pool], counts[pool], ~can_be_shown[pool]
         bonus = p.visibility * np.log1p(self.table["posts"][pool])
+        members = np.arange(n)[pool].tolist()
         for start in range(0, len(guided), 256):
             rows = guided[start : start + 256]
             # Sums of grid vectors are integers: their dot products are exact, so the ranking is the same everywhere.
-            cosines = sums[rows] @ theirs
-            cosines /= counts[rows, None] * GRID
-            cosines /= per_author
+            cosines = sums[rows] @ theirs.T
+            # Only a zero vector, whose cosines are undefined, and a right angle give zero.
+            undefined = cosines == 0
+            if undefined.any():
+                undefined &= ~(sums[rows].any(axis=1)[:, None] & theirs.any(axis=1))
+            cosines /= counts[rows, None]
+            cosines /= of_others
             scores = cosines + bonus if p.visibility else cosines.copy()
-            scores[undefined[rows]] = dropped
-            scores[:, undefined[pool]] = dropped
+            scores[undefined] = -np.inf if is_paper else LAST
+            scores[:, hidden] = -np.inf
             for at, agent in enumerate(rows.tolist()):
-                out = column[[agent, *self.graph.neighbors(agent).tolist()]]
-                scores[at, out[out >= 0]] = -np.inf
-                found[agent] = FollowView(suggestions=tuple(
-                    self._candidate(int(pool[j]), float(cosines[at, j]), k_in) for j in top_by(scores[at], p.follow_candidates)
-                ))  # fmt: skip
-        for agent in sorted(set(ids.tolist()) - set(guided.tolist())):
-            # The null agent is shown a uniform sample of all it does not follow: one of them at random is uniform too.
-            open_to = self.table["alive"].copy()
-            open_to[[agent, *self.graph.neighbors(agent).tolist()]] = False
-            keys = np.where(open_to, self.stream("null suggestions", agent).random(self.table.n), np.inf)
-            best = np.argsort(keys)[: min(p.follow_candidates, int(open_to.sum()))]
-            found[agent] = FollowView(suggestions=tuple(self._candidate(int(j), 0.0, k_in) for j in best))
+                known = place[[agent, *self.followees[agent]]]
+                scores[at, known[known >= 0]] = -np.inf
+                best = top(scores[at], p.follow_candidates, ties[pool])
+                found[agent] = FollowView(tuple(self._candidate(members[j], float(cosines[at, j])) for j in best))
         return found
 
-    def _candidate(self, agent: int, cosine: float, k_in: np.ndarray) -> Candidate:
+    def _strangers(self, agent: int, k: int) -> list[int]:
+        """Return k agents, uniform among all this one does not follow: the null's suggestions."""
+        known = np.sort([agent, *self.followees[agent]])
+        open_to = self.table.n - len(known)
+        drawn = self.stream("null suggestions", agent).choice(open_to, min(k, open_to), replace=False)
+        # The r-th agent not known is r plus the number of known ones before it.
+        return (drawn + np.searchsorted(known - np.arange(len(known)), drawn, side="right")).tolist()
+
+    def _candidate(self, agent: int, cosine: float) -> Candidate:
         p = self.params
         # Followers and activity are shown only where the rule's coefficients use them.
-        followers = int(k_in[agent]) if p.attachment else 0
+        followers = int(self.k_in[agent]) if p.attachment else 0
         posts = int(self.table["posts"][agent]) if p.visibility else 0
         return Candidate(agent, self.texts[agent], cosine, followers, posts)
 
-    def view(self, agent: int, has_followers: bool) -> View:
+    def view(self, agent: int) -> View:
         """What an agent sees before it acts: feedback on its own posts if it has a follower, and its feed."""
-        posts = self.tables["posts"]
-        followees = self.graph.neighbors(agent).tolist() if self.t > 1 else []
-        ids = [post for v in followees for post in self.posts_of[v]]
-        ids = sorted(ids)[-self.params.feed_pool :]
-        feed: list[FeedPost] = []
-        if ids:
-            own = self.vectors[agent]
-            vectors = self.post_vectors[ids]
-            cosines = (vectors @ own).astype(np.float64) / GRID**2
-            paper = self.params.rules == "paper"
-            undefined = ~vectors.any(axis=1) | (not own.any())
-            scores = np.where(undefined, -np.inf if paper else -1e9, cosines if paper else -cosines)
-            for j in top_by(scores, self.params.feed_size):
-                post = ids[j]
-                popularity = float(posts["virality"][post] + abs(posts["sentiment"][post]))
-                author = int(posts["author"][post])
-                feed.append(FeedPost(post, author, str(posts["text"][post]), float(cosines[j]), popularity))
+        columns = self.tables["posts"].columns
         feedback = None
-        if has_followers:
-            mine = self.posts_of[agent]
-            feedback = Feedback(int(posts["virality"][mine].sum()), float(posts["sentiment"][mine].sum()))
-        can_react = self.t > 1 and bool(followees) and bool(feed)
-        return View(float(self.table["activity"][agent]), feedback, tuple(feed), can_react)
+        if self.k_in[agent]:
+            mine = self.remembered_of[agent]
+            shares, sentiments = columns["virality"][mine].tolist(), columns["sentiment"][mine].tolist()
+            feedback = Feedback(sum(shares), math.fsum(sentiments))
+        feed = self.feed(agent) if self.t > 1 else ()
+        return View(float(self.table["activity"][agent]), feedback, feed, bool(feed))
+
+    def feed(self, agent: int) -> tuple[FeedPost, ...]:
+        """Rank the remembered posts of those it follows by their cosine with its persona."""
+        p = self.params
+        ids = sorted([post for v in self.followees[agent] for post in self.remembered_of[v]])[-p.feed_pool :]
+        if not ids:
+            return ()
+        own, vectors = self.vectors[agent], self.post_vectors[ids]
+        cosines = (vectors @ own).astype(np.float64) / GRID**2
+        scores = cosines.copy() if p.rules == "paper" else -cosines
+        if not cosines.all():
+            undefined = ~vectors.any(axis=1) | (not own.any())
+            scores[undefined] = -np.inf if p.rules == "paper" else LAST
+        posts = self.tables["posts"]
+        best = top(scores, p.feed_size, self._ties("feed", posts.n)[ids])
+        shown = np.array(ids)[best]
+        popularity = posts["virality"][shown] + np.abs(posts["sentiment"][shown])
+        columns = (shown, posts["author"][shown], posts["text"][shown], cosines[best], popularity)
+        return tuple(map(FeedPost, *(column.tolist() for column in columns)))
 
     # -- caches -------------------------------------------------------------------------------------------------
 
-    def _keep(self, vectors: np.ndarray) -> None:
-        first, self.kept = self.kept, self.kept + len(vectors)
-        if self.kept > len(self.post_vectors):
-            grown = np.zeros((2 * self.kept, vectors.shape[1]), np.float32)
-            grown[:first] = self.post_vectors[:first]
-            self.post_vectors = grown
-        self.post_vectors[first : self.kept] = vectors
+    def _keep(self, post: int, author: int, vector: np.ndarray, remember: bool = True) -> None:
+        if post == len(self.post_vectors):
+            self.post_vectors = np.concatenate([self.post_vectors, np.zeros_like(self.post_vectors)])
+        self.post_vectors[post] = vector
+        self.written_by[author].append(post)
+        if remember:
+            self.remembered_of[author].append(post)
+            self.author_sums[author] += vector
+            self.author_counts[author] += 1
 
-    def _shelve(self, post: int, author: int) -> None:
-        self.posts_of[author].append(post)
-        self.author_sums[author] += self.post_vectors[post]
-        self.author_counts[author] += 1
+    def _ties(self, name: str, n: int) -> np.ndarray:
+        """Return what breaks ties in this step, shape (at least n,): one draw a row, the same for all who look."""
+        t, drawn = self.drawn.get(name, (0, np.empty(0)))
+        if t != self.t or len(drawn) < n:
+            drawn = self.stream(name).random(2 * n)
+            self.drawn[name] = self.t, drawn
+        return drawn
 
     def metrics(self) -> dict[str, float]:
         return {

@@ -147,6 +147,10 @@ class Chance:
         """Open the stream of this name."""
         return stream(self.seed, *name)
 
+    def seed_of(self, *name: Name) -> int:
+        """Return a 63-bit seed of this name, for libraries that take an integer."""
+        return derive_seed(self.seed, *name)
+
     def uniforms(self, n: int, *name: Name, only: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float64]:
         """Return uniforms by agent id.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -41,7 +42,7 @@ class StepRecord:
     tables: dict[str, tuple[Ids, Rows]]
     """By table: rows that changed, and their new values, one array a column."""
     globals: str
-    """The `Globals` record as JSON."""
+    """The `Globals` record, and whether the society wants to go on, as JSON."""
 
 
 class World(mesa.Model):
@@ -117,7 +118,6 @@ class World(mesa.Model):
             self.tables[name] = Table(entity.columns)
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
         self.personas: list[Persona] | None = None
-        self._given_personas = list(personas) if personas is not None else None
         self._handles = 0
         self._minds, self._mind_of = self._seat_minds(mind)
         self.events = EventBuffer()
@@ -125,6 +125,8 @@ class World(mesa.Model):
         self._recorded = False
         _mesa.rekey(self, seed, 0)
         self.populate()
+        if type(self).with_personas:
+            self.personas = self._first_personas(personas)
         if start is not None:
             if start.n != self.table.n:
                 raise GraphError(f"the graph has {start.n} nodes but the scenario made {self.table.n} agents")
@@ -199,24 +201,33 @@ class World(mesa.Model):
         kind = {"type": cls.__name__} if len(classes) > 1 else {}
         first = self.table.append(n, {**columns, **kind})
         self.graph.grow(self.table.n)
-        if type(self).with_personas:
-            self._fill_personas()
+        if self.personas is not None:
+            self._later_personas(self.personas)
         return first
 
-    def _fill_personas(self) -> None:
-        have, n = self.personas or [], self.table.n
-        if not have and self._given_personas is not None:
-            have = self._given_personas[:n]
-            if len(self._given_personas) > n:
-                self.notes.append(f"the cast has {len(self._given_personas)} personas; the first {n} live here")
-            elif len(have) < n:
-                self.notes.append(f"the cast has {len(have)} personas; {n - len(have)} more were sampled")
+    def _first_personas(self, given: Sequence[Persona] | None) -> list[Persona]:
+        """Return who lives here at the start: the given ones, cut or filled up with sampled ones."""
+        n = self.table.n
+        have = list(given or ())[:n]
+        if given is not None and len(given) > n:
+            self.notes.append(f"the cast has {len(given)} personas; the first {n} live here")
+        elif given is not None and len(given) < n:
+            self.notes.append(f"the cast has {len(given)} personas; {n - len(given)} more were sampled")
         if len(have) < n:
-            taken = {p.name for p in have} | {p.id for p in have}
-            fresh = [p for p in sample_population(n, self.seed)[len(have) :] if not {p.id, p.name} & taken]
-            more = sample_population(n + len(taken), self.seed)[n:] if len(fresh) < n - len(have) else []
-            have = [*have, *(fresh + [p for p in more if not {p.id, p.name} & taken])[: n - len(have)]]
-        self.personas = have
+            taken = {p.id for p in have} | {p.name for p in have}
+            # One given persona can bar two sampled ones, by id and by name.
+            sampled = sample_population(n + 2 * len(have), self.seed)[len(have) :]
+            have += [p for p in sampled if p.id not in taken and p.name not in taken][: n - len(have)]
+        return have
+
+    def _later_personas(self, personas: list[Persona]) -> None:
+        """Sample a persona for each agent that joined; each from its own seed, so that a resume finds the same ones."""
+        taken = {p.name for p in personas}
+        for row in range(len(personas), self.table.n):
+            one = sample_population(1, self.chance.seed_of("persona", row))[0]
+            name = one.name if one.name not in taken else f"{one.name} ({row})"
+            taken.add(name)
+            personas.append(one.model_copy(update={"id": f"joined-{row}", "name": name}))
 
     def retire(self, row: int) -> None:
         """Take an agent out: its row stays with ``alive`` False, its ties go."""
@@ -246,7 +257,13 @@ class World(mesa.Model):
     @property
     def agents_by_type(self) -> Any:
         """Living agents by class, as Mesa AgentSets."""
-        return self.agents and self._agents_by_type
+        self._make_handles()
+        return self._agents_by_type
+
+    def remove_all_agents(self) -> None:
+        """Take every agent out, as `Agent.remove` does."""
+        self._make_handles()
+        super().remove_all_agents()
 
     def ids_of(self, who: Who) -> Ids:
         """Return the ids meant by an agent, agents, ids, a boolean mask over rows, or None for all living agents."""
@@ -450,7 +467,8 @@ class World(mesa.Model):
             for name, table in self.tables.items():
                 rows = table.changed()
                 tables[name] = (rows, table.rows(rows))
-        return StepRecord(self.t, self.events.drain(), self.graph.drain(), tables, self.globals.model_dump_json())
+        rest = json.dumps({"running": bool(self.running), "globals": self.globals.model_dump(mode="json")})
+        return StepRecord(self.t, self.events.drain(), self.graph.drain(), tables, rest)
 
     def restore(self, t: int, tables: Mapping[str, Rows], ties: TieChanges, globals_json: str) -> None:
         """Put a freshly made society into the state it had after step ``t``.
@@ -459,21 +477,22 @@ class World(mesa.Model):
             t: completed steps.
             tables: by table, its full columns at ``t``.
             ties: every tie change after the society was made, in order.
-            globals_json: the `Globals` record at ``t``.
+            globals_json: `StepRecord.globals` of step ``t``.
         """
         self.drain(state=False)
         self.graph.grow(len(tables["agents"]["alive"]))
         self.graph.apply(ties)
         for name, columns in tables.items():
             self.tables[name].restore(columns)
-        if type(self).with_personas:
-            self._fill_personas()
+        if self.personas is not None:
+            self._later_personas(self.personas)
         if self._handles:
             for agent in [a for a in self._all_agents if not self.table["alive"][a.row]]:
                 mesa.Agent.remove(agent)
-        self.globals = type(self).Globals.model_validate_json(globals_json)
+        rest = json.loads(globals_json)
+        self.globals = type(self).Globals.model_validate(rest["globals"])
         _mesa.set_clock(self, t)
-        self.running = not self.finished()
+        self.running = rest["running"]
         self.restored()
 
     def restored(self) -> None:
