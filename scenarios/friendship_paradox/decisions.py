@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 import simworld as sw
 
@@ -36,7 +36,9 @@ class FeedPost(NamedTuple):
 
 class Feedback(NamedTuple):
     shares: int
+    """Over own posts that are not forgotten."""
     sentiment: float
+    """Over the same posts."""
 
 
 class View(NamedTuple):
@@ -45,7 +47,7 @@ class View(NamedTuple):
     """On the agent's own posts, if it has a follower."""
     feed: tuple[FeedPost, ...]
     can_react: bool
-    """False in the first step, without followees, and with an empty feed: then only ``post`` and ``none``."""
+    """Whether there is a feed: not in the first step and not without followees; then only ``post`` and ``none``."""
 
 
 class CommentView(NamedTuple):
@@ -68,6 +70,12 @@ class Act(sw.Decision):
     target_post: int | None = sw.field(None, doc="Id of a shown post, for share, like, dislike and comment.")
     content: str = sw.field("", max_length=280, doc="1 to 280 characters, for post and comment.")
     reason: str = sw.field("", doc="Why, in a few words.")
+
+    @field_validator("reason", mode="before")
+    @classmethod
+    def _unreadable_is_empty(cls, reason: Any) -> str:
+        # The one field whose refusal is not a refusal of the act: nothing follows from a reason.
+        return reason if isinstance(reason, str) else ""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -7,14 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from simworld.observe import Finding, friendship_paradox, out_degrees, paradox_nulls, rare_contacts
+from simworld.observe import (
+    Finding,
+    degree_means,
+    friendship_paradox,
+    null_of,
+    out_degrees,
+    paradox_nulls,
+    rare_contacts,
+)
 
 SHUFFLE = "{what} shuffled over the agents, the graph kept"
 THETA_MAX = 4
+SHUFFLES = 50
+"""Of the interaction counts over the arcs; arbitrary, enough for a mean and a standard deviation."""
 
 
 def measures(world: Any) -> dict[str, np.ndarray]:
-    """Activity and influence of every agent (Momeni and Rabbat 2016); every post here is original, a share makes no new one."""
+    """Activity and influence of every agent, shape (n,) each.
+
+    Every post is original: a share makes no new one. A post that was shared started a cascade. Agents without posts
+    have 0 shares per post. Source: Momeni and Rabbat 2016, doi:10.1371/journal.pone.0143633.
+    """
     posts, n = world.tables["posts"], world.table.n
     author, shares = posts["author"], posts["virality"]
     count = np.bincount(author, minlength=n).astype(float)
@@ -74,35 +88,61 @@ class RareContacts:
 
     def conclude(self, society: Any) -> Sequence[Finding]:
         arcs = society.adjacency()
+        weights = self._weights(society)
         table = self._table(society)
-        shuffled = [rare_contacts(arcs, w, THETA_MAX) for w in self._shuffles(society, 50)]
+        shuffled = [rare_contacts(arcs, w, THETA_MAX) for w in self._shuffles(society, weights)]
         findings = []
         for column in ("weak_at_least", "strong_at_least", "weak_at_most", "strong_at_most", "target_in_degree"):
-            for theta in range(THETA_MAX + 1):
-                draws = np.array([one[column][theta] for one in shuffled])
-                draws = draws[np.isfinite(draws)]
-                value = float(table[column][theta])
-                null_mean, null_sd = (float(draws.mean()), float(draws.std())) if len(draws) else (np.nan, np.nan)
+            for theta in range(1 if "least" in column else 0, THETA_MAX + 1):
+                null = null_of(float(table[column][theta]), [one[column][theta] for one in shuffled])
+                kept = weights <= theta if "most" in column else weights >= theta
+                if column == "target_in_degree" and theta < THETA_MAX:
+                    kept = weights == theta
                 findings.append(Finding(
-                    observer=self.name, metric=f"{column}_{theta}", value=value, null_mean=null_mean, null_sd=null_sd,
-                    gap=value - null_mean, n=int(table["arcs"][theta]),
-                    null="interaction counts shuffled over the arcs, 50 times",
-                    note="n is the number of arcs with this many interactions (the last: or more)",
+                    observer=self.name, metric=f"{column}_{theta}", value=null.value, null_mean=null.mean,
+                    null_sd=null.sd, gap=null.gap, p_value=null.p_value, n=int(kept.sum()),
+                    null=f"interaction counts shuffled over the arcs, {SHUFFLES} times", note="n counts arcs",
                 ))  # fmt: skip
         return findings
-
-    def _interactions(self, society: Any) -> Any:
-        return sum((society.adjacency(kind) for kind in society.tie_kinds[1:]), start=0 * society.adjacency())
 
     def _table(self, society: Any) -> dict[str, Any]:
         return rare_contacts(society.adjacency(), self._interactions(society), THETA_MAX)
 
-    def _shuffles(self, society: Any, times: int) -> Any:
+    def _interactions(self, society: Any) -> Any:
+        return sum((society.adjacency(kind) for kind in society.tie_kinds[1:]), start=0 * society.adjacency())
+
+    def _weights(self, society: Any) -> np.ndarray:
+        """Interactions of every arc, shape (arcs,)."""
         arcs = society.adjacency()
+        if not arcs.nnz:
+            return np.zeros(0)
         rows = np.repeat(np.arange(arcs.shape[0]), np.diff(arcs.indptr))
-        weights = np.asarray(self._interactions(society)[rows, arcs.indices]).ravel() if arcs.nnz else np.zeros(0)
+        return np.asarray(self._interactions(society)[rows, arcs.indices], np.float64).ravel()
+
+    def _shuffles(self, society: Any, weights: np.ndarray) -> Any:
         rng = society.stream("observe", self.name)
-        for _ in range(times):
-            shuffled = arcs.copy()
-            shuffled.data = rng.permutation(weights).astype(float)
+        for _ in range(SHUFFLES):
+            shuffled = society.adjacency().copy()
+            shuffled.data = rng.permutation(weights)
             yield shuffled
+
+
+class NetworkMeans:
+    """Of the follow graph without directions: the mean degree at the end of a tie, and of an agent's neighbours."""
+
+    name = "network_means"
+
+    def observe(self, society: Any) -> Mapping[str, float]:
+        means = degree_means(society.adjacency())
+        return {name: means[name] for name in ("mean_degree", "edge_mean", "node_mean")}
+
+    def conclude(self, society: Any) -> Sequence[Finding]:
+        means = degree_means(society.adjacency())
+        k, spread, covariance = means["mean_degree"], means["variance_degree"], means["covariance"]
+        arcs = society.adjacency()
+        tied = int((np.diff(arcs.indptr) + np.bincount(arcs.indices, minlength=arcs.shape[0]) > 0).sum())
+        expected = {"edge_mean": k + spread / k, "node_mean": means["edge_mean"] - covariance / k}
+        return [
+            Finding(observer=self.name, metric=name, value=means[name], closed_form=value, n=tied)
+            for name, value in expected.items()
+        ]

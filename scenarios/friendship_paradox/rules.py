@@ -24,10 +24,12 @@ COEFFICIENTS = {
     "end_thread": 0.5,  # chance that a turn is the last
     "agreeableness_kind": 0.8,  # logit of a kind comment, a standard deviation of A
 }
-"""Placeholders [design]; the direction of the trait effects is the specification's, their size is not from literature."""
+"""Placeholders [design]: the direction of the trait effects is the model's, their size is from no literature."""
 
-OPENINGS = ("Been thinking about {topic} all day.", "Found something new about {topic}.", "Anyone else into {topic}?",
-            "A good week for {topic}.", "My take on {topic}: start small.", "Back to {topic} after a while.")  # fmt: skip
+OPENINGS = (
+    "Been thinking about {topic} all day.", "Found something new about {topic}.", "Anyone else into {topic}?",
+    "A good week for {topic}.", "My take on {topic}: start small.", "Back to {topic} after a while.",
+)  # fmt: skip
 KIND = ("I love this, great point.", "Thanks for sharing, really nice.", "Good idea, I agree.", "Wonderful, well said.")
 UNKIND = ("I hate this, bad point.", "This is wrong and boring.", "Terrible idea.", "Sad to read this nonsense.")
 

@@ -49,17 +49,25 @@ def _place(word: str) -> tuple[int, float]:
     return code % DIMS, 1.0 if code & 0x80000000 else -1.0
 
 
-def post_vectors(personas: np.ndarray, authors: np.ndarray, noise: float, chance: Any, t: int) -> np.ndarray:
-    """Vectors of posts written in step ``t``: persona plus noise of expected length ``noise``, normalised."""
-    draws = np.stack([chance.stream("step", t, "post noise", int(a)).standard_normal(DIMS) for a in authors])
+def post_vectors(
+    personas: np.ndarray, authors: Sequence[int], numbers: Sequence[int], noise: float, chance: Any
+) -> np.ndarray:
+    """Vectors of posts, shape (n, DIMS): the author's persona plus noise of expected length ``noise``, normalised.
+
+    ``numbers`` says which of its author's posts each is, from 0: the noise of an author's k-th post is the same whoever
+    else posts and whenever it is written.
+    """
+    draws = np.zeros((len(authors), DIMS))
+    for row, author, number in zip(draws, authors, numbers, strict=True):
+        chance.stream("post noise", author, number).standard_normal(DIMS, out=row)
     return on_grid(personas[authors] / GRID + draws * (noise / math.sqrt(DIMS))).astype(np.float32)
 
 
-def top(scores: np.ndarray, k: int) -> list[int]:
-    """Positions of the k largest scores, best first; equal ones in the order given; -inf never."""
+def top(scores: np.ndarray, k: int, ties: np.ndarray) -> list[int]:
+    """Positions of the k largest scores, best first; of equal ones the smaller of ``ties`` first; -inf never."""
     if len(scores) > 4 * k:
         near = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
     else:
         near = np.arange(len(scores))
     near = near[np.isfinite(scores[near])]
-    return near[np.argsort(-scores[near], kind="stable")][:k].tolist()
+    return near[np.lexsort((ties[near], -scores[near]))][:k].tolist()

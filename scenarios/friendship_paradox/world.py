@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +13,13 @@ from simworld.persona import persona_text
 
 from . import rules
 from .decisions import Act, Candidate, CommentTurn, CommentView, Feedback, FeedPost, Follow, FollowView, Interview, View
-from .observers import GeneralisedParadox, RareContacts
-from .similarity import GRID, persona_vectors, post_vectors
-from .similarity import top as top_by
+from .observers import GeneralisedParadox, NetworkMeans, RareContacts
+from .similarity import GRID, persona_vectors, post_vectors, top
 
 REACTIONS = ("share", "like", "dislike", "comment")
 MAX_COMMENTS = 6
+LAST = -1e9
+"""Score of an undefined similarity that is kept: below every other."""
 
 
 class Params(sw.Params):
@@ -29,6 +31,8 @@ class Params(sw.Params):
         "simultaneous", doc="Everyone decides on one snapshot, or one after the other as in the released code."
     )
     agent_order: Literal["fixed", "shuffled"] = sw.field("fixed", doc="Order of the agents when sequential.")
+    follows_per_step: int = sw.field(1, ge=0, le=10, unit="per agent", doc="Follow decisions.", source="code")
+    acts_per_step: int = sw.field(1, ge=1, le=10, unit="per agent", doc="Acts.", source="code")
     follow_candidates: int = sw.field(5, ge=1, le=100, unit="agents", doc="Follow suggestions shown.", source="code")
     feed_size: int = sw.field(10, ge=1, le=100, unit="posts", doc="Posts shown.", source="code")
     homophily: float = sw.field(4.0, ge=0, le=20, doc="λ: weight exp(λ·cos) of a suggestion.", source="placeholder")
@@ -53,9 +57,9 @@ class Params(sw.Params):
         0.9, ge=0, le=1, doc="A post goes when its forgetting score reaches this.", source="code"
     )
     repeat_above: float = sw.field(
-        0.8, ge=-1, le=1, doc="A post repeats its author's earlier ones above this cosine.", source="code"
+        0.8, ge=-1, le=1, doc="A post is a repetition above this cosine to an earlier one of its author.", source="code"
     )
-    interviews: bool = sw.field(False, doc="Ask who influenced the agent most; it has no effect on what happens.")
+    interviews: bool = sw.field(True, doc="Ask who influenced the agent most; it has no effect on what happens.")
     suggestion_pool: int = sw.field(
         5000, ge=10, unit="agents",
         doc="Candidates scored for an agent; above this a sample a step. Bounds a step at agents × pool.",
@@ -98,7 +102,9 @@ class FriendshipParadox(sw.World):
     directed = True
     with_personas = True
     default_steps = 10
-    observers = ("friendship_paradox", "degrees", "reciprocity", "actions", GeneralisedParadox, RareContacts)
+    observers = (
+        "friendship_paradox", "degrees", "reciprocity", "actions", NetworkMeans, GeneralisedParadox, RareContacts,
+    )  # fmt: skip
 
     @property
     def policies(self) -> Mapping[str, Mapping[Any, Any]]:
@@ -121,9 +127,10 @@ class FriendshipParadox(sw.World):
         self.author_counts = np.zeros(n, np.int64)
         self.written_by: list[list[int]] = [[] for _ in range(n)]
         self.remembered_of: list[list[int]] = [[] for _ in range(n)]
+        self.drawn: dict[str, tuple[int, np.ndarray]] = {}
         posts = self.tables["posts"]
-        is_kept = (posts["store"] != Post.store.encode("gone")).tolist()
-        for post, author in enumerate(posts["author"].tolist()):
+        authors, is_kept = posts["author"].tolist(), posts["store"] != Post.store.encode("gone")
+        for post, author in enumerate(authors):
             self._keep(post, author, self.compose([author])[0], remember=is_kept[post])
 
     # -- one step -----------------------------------------------------------------------------------------------
@@ -163,7 +170,7 @@ class FriendshipParadox(sw.World):
         """Commit acts in the order of the agents, then hold the comment threads they opened."""
         chosen = [(agent, act) for agent, act in acts.pairs() if isinstance(act, Act)]
         authors = [agent for agent, act in chosen if act.choice == "post"]
-        vectors = iter(self.compose(authors))
+        vectors = iter(self.compose(authors) if authors else ())
         threads: list[sw.Encounter] = []
         for agent, act in chosen:
             if act.choice == "none":
@@ -187,7 +194,8 @@ class FriendshipParadox(sw.World):
         })  # fmt: skip
         self._keep(post, author, vector)
         self.table["posts"][author] += 1
-        self.emit("post", agent=author, item=post, text=act.content, data={"reason": act.reason} if act.reason else None)
+        why = {"reason": act.reason} if act.reason else None
+        self.emit("post", agent=author, item=post, text=act.content, data=why)
 
     def react(self, agent: int, act: Act, threads: list[sw.Encounter]) -> None:
         posts, post = self.tables["posts"], act.target_post
@@ -276,10 +284,10 @@ class FriendshipParadox(sw.World):
             return found
         is_paper = p.rules == "paper"
         can_be_shown = self.author_counts > 0 if is_paper else self.table["posts"] > 0
-        ties = self._ties("suggestions", n)
+        ties = self._ties("suggestions", n)[:n]
         pool: Any = slice(None)
         if np.count_nonzero(can_be_shown) > p.suggestion_pool:
-            keys = np.where(can_be_shown, self._ties("suggestion pool", n), 2.0)
+            keys = np.where(can_be_shown, self._ties("suggestion pool", n)[:n], 2.0)
             pool = np.sort(np.argpartition(keys, p.suggestion_pool)[: p.suggestion_pool])
         place = np.full(n, -1)
         place[pool] = np.arange(len(place[pool]))
@@ -336,9 +344,10 @@ class FriendshipParadox(sw.World):
     def feed(self, agent: int) -> tuple[FeedPost, ...]:
         """Rank the remembered posts of those it follows by their cosine with its persona."""
         p = self.params
-        ids = sorted([post for v in self.followees[agent] for post in self.remembered_of[v]])[-p.feed_pool :]
-        if not ids:
+        followed = [post for v in self.followees[agent] for post in self.remembered_of[v]]
+        if not followed:
             return ()
+        ids = np.array(sorted(followed)[-p.feed_pool :])
         own, vectors = self.vectors[agent], self.post_vectors[ids]
         cosines = (vectors @ own).astype(np.float64) / GRID**2
         scores = cosines.copy() if p.rules == "paper" else -cosines
@@ -347,7 +356,7 @@ class FriendshipParadox(sw.World):
             scores[undefined] = -np.inf if p.rules == "paper" else LAST
         posts = self.tables["posts"]
         best = top(scores, p.feed_size, self._ties("feed", posts.n)[ids])
-        shown = np.array(ids)[best]
+        shown = ids[best]
         popularity = posts["virality"][shown] + np.abs(posts["sentiment"][shown])
         columns = (shown, posts["author"][shown], posts["text"][shown], cosines[best], popularity)
         return tuple(map(FeedPost, *(column.tolist() for column in columns)))
@@ -380,8 +389,16 @@ class FriendshipParadox(sw.World):
         }
 
 
+def partner_of(thread: sw.Encounter, speaker: int) -> int:
+    first, second = thread.members
+    return second if speaker == first else first
+
+
 def forgetting(age: Any, virality: Any, sentiment: Any, p: Params) -> np.ndarray:
-    """Forgetting score in [0, 1]: 1 − ((s + r)/2)·max(r^β, δ), s = 1/(1 + age in steps), r = 0.6·virality + 0.4·|sentiment|."""
+    """Forgetting score in [0, 1]: 1 − ((s + r)/2)·max(r^β, δ).
+
+    s = 1/(1 + age), age in steps; r = 0.6·virality + 0.4·|sentiment|, not normalised.
+    """
     s = 1.0 / (1.0 + np.asarray(age, np.float64))
     r = 0.6 * np.asarray(virality, np.float64) + 0.4 * np.abs(np.asarray(sentiment, np.float64))
     return np.clip(1.0 - (s + r) / 2.0 * np.maximum(r**p.beta, p.delta), 0.0, 1.0)

@@ -50,7 +50,7 @@ class Answers(Sequence[Decision | Refusal]):
             names = list(self._columns)
             rows = zip(*(np.asarray(c).tolist() for c in self._columns.values()), strict=True)
             self._items = [
-                self.refusals.get(i) or self.decision.model_validate(dict(zip(names, row, strict=True)))
+                self.refusals[i] if i in self.refusals else self.decision(**dict(zip(names, row, strict=True)))
                 for i, row in enumerate(rows)
             ]
         return self._items
@@ -93,8 +93,12 @@ class Answers(Sequence[Decision | Refusal]):
 def refusal_of(decision: type[Decision], error: ValidationError) -> Refusal:
     """Return the typed refusal for a validation error: the first field at fault and why."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(p) for p in first["loc"])
-    return Refusal(decision=decision.__name__, field=where, reason=f"{first['msg']}, got {first['input']!r:.200}")
+    where = ".".join(str(p) for p in first["loc"])[:100]
+    got = repr(first["input"])
+    # An object without a text of its own shows its address, which is another one in every run.
+    got = f"a {type(first['input']).__name__}" if " at 0x" in got else got[:200]
+    reason = " ".join(f"{first['msg']}, got {got}".split())
+    return Refusal(decision=decision.__name__, field=where, reason=reason)
 
 
 def one(question: Question, answer: Any) -> Decision | Refusal:

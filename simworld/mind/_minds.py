@@ -76,7 +76,6 @@ class RuleMind:
                 )
             columns = policy(question.personas(), question.observe, memories, question.column_draws())
             return checked_columns(question, columns)
-        # Everybody sees before anybody answers, unless nobody looks at what was seen again.
         seen = question.observations() if question.check is None else list(question.observations())
         remembered = repeat(None) if memories is None else map(memories.__getitem__, question.ids.tolist())
         raw = list(map(policy, question.personas(), seen, remembered, question.draws().each(len(question.ids))))

@@ -109,8 +109,8 @@ class Question:
     """Agents asked, in the order in which the answers are wanted; an agent may occur twice."""
     occurrences: Ids | int
     """How often each was asked this before in this step; one number when it is the same for all."""
-    observe: Callable[[int], Any] | Columns
-    """What each agent sees: a function of its id, or columns."""
+    observe: Sequence[Any] | Columns
+    """What each agent asked sees, in that order: taken before anybody decides, so that all see one snapshot."""
     chance: Chance
     step: int
     n_agents: int
@@ -128,7 +128,7 @@ class Question:
 
     def observations(self) -> Iterator[Any]:
         """Yield what each agent sees, in the order asked."""
-        return self.observe.rows() if isinstance(self.observe, Columns) else map(self.observe, self.ids.tolist())
+        return self.observe.rows() if isinstance(self.observe, Columns) else iter(self.observe)
 
     def personas(self) -> Personas:
         """Return the personas of the agents asked."""
@@ -159,6 +159,6 @@ class Question:
             self,
             ids=self.ids[at],
             occurrences=self.occurrences if isinstance(self.occurrences, int) else self.occurrences[at],
-            observe=self.observe.take(at) if isinstance(self.observe, Columns) else self.observe,
+            observe=self.observe.take(at) if isinstance(self.observe, Columns) else [self.observe[i] for i in at],
             asks_everyone=False,
         )

@@ -42,6 +42,11 @@ def batches(
     Raises:
         ParameterError: an unknown regime, or one without what it needs.
     """
+    for name, value, of in (("rate", rate, "by_rate"), ("stage", stage, "staged")):
+        if value is not None and regime != of:
+            raise ParameterError(f"activation {regime!r} takes no {name}; {of!r} does")
+        if np.ndim(value) and len(np.asarray(value)) != n:  # type: ignore[arg-type]
+            raise ParameterError(f"{name} has {len(np.asarray(value))} values for {n} agents; give one for every row")
     if regime == "simultaneous":
         yield who
     elif regime == "fixed_order":

@@ -20,7 +20,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -124,6 +124,14 @@ class GraphSpec:
         if self.kind == "file":
             return _file_text(self.name, self.options)
         return _spec_text(self.name, self.options)
+
+    @property
+    def takes_n(self) -> bool:
+        """Whether it makes as many nodes as it is told to, and the text does not say how many."""
+        if self.kind != "generator" or self.name not in _generators():
+            return False
+        size = _size(_parameters(self.name))
+        return size is not None and self.name not in N_IS_NOT_NODES and size not in dict(self.options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -467,6 +475,11 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
     }
 
 
+def _size(parameters: Mapping[str, object]) -> str | None:
+    # partial_duplication_graph calls the number of nodes N, and n the size of the graph it starts from.
+    return next((name for name in ("N", "n") if name in parameters), None)
+
+
 def _check_parameters(spec: GraphSpec) -> None:
     parameters = _parameters(spec.name)
     for name, value in spec.options:
@@ -486,8 +499,7 @@ def _generate(spec: GraphSpec, n: int | None, seed: int) -> _Found:
         raise GraphError(f"no graph generator {spec.name!r}{did_you_mean(spec.name, _generators())}")
     _check_parameters(spec)
     parameters, given = _parameters(spec.name), dict(spec.options)
-    # partial_duplication_graph calls the number of nodes N, and n the size of the graph it starts from.
-    size = "N" if "N" in parameters else "n"
+    size = _size(parameters) or "n"
     takes_size = size in parameters and spec.name not in N_IS_NOT_NODES
     if takes_size and n is not None:
         given.setdefault(size, int(n))

@@ -6,6 +6,7 @@ Mesa changes, this file changes.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,14 @@ def set_clock(model: Any, t: int) -> None:
     from mesa.time import EventGenerator, Priority, Schedule
 
     model._default_schedule.stop()
+    # What was scheduled for a time that is over has happened in the run that is taken up.
+    ahead = []
+    with contextlib.suppress(IndexError):  # how its event list says that it is empty
+        while True:
+            ahead.append(model._event_list.pop_event())
+    for event in ahead:
+        if event.time > t:
+            model._event_list.add_event(event)
     model.time = float(t)
     model.steps = t
     schedule = Schedule(interval=1.0, start=t + 1.0)

@@ -24,7 +24,7 @@ from simworld.world._activation import batches
 from simworld.world._encounter import Encounter, Turn, turns
 from simworld.world._events import Chunk, EventBuffer
 from simworld.world._graph import SocialGraph, TieChanges
-from simworld.world._graph_source import GraphData, load_graph, parse_graph
+from simworld.world._graph_source import GraphData, GraphSpec, load_graph, parse_graph
 from simworld.world._table import Table
 
 type Ids = npt.NDArray[np.int64]
@@ -115,16 +115,19 @@ class World(mesa.Model):
         self.table = Table(_agent_columns(type(self).agent_classes))
         self.tables: dict[str, Table] = {"agents": self.table}
         for name, entity in type(self).entities.items():
+            if name in ("agents", "events", "ties"):
+                raise ScenarioError(f"an entity table cannot be called {name!r}; the run has a table of that name")
             self.tables[name] = Table(entity.columns)
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
         self.personas: list[Persona] | None = None
         self._handles = 0
-        self._minds, self._mind_of = self._seat_minds(mind)
         self.events = EventBuffer()
-        self._asked: dict[str, int | Ids] = {}
+        self._asked: dict[str, tuple[int | Ids, int]] = {}
+        self._activations = 0
         self._recorded = False
         _mesa.rekey(self, seed, 0)
         self.populate()
+        self._minds, self._mind_of = self._seat_minds(mind)
         if type(self).with_personas:
             self.personas = self._first_personas(personas)
         if start is not None:
@@ -271,9 +274,17 @@ class World(mesa.Model):
             return self.ids
         if isinstance(who, Agent):
             return np.array([who.row])
-        if isinstance(who, np.ndarray):
-            return np.flatnonzero(who) if who.dtype == np.bool_ else who.astype(np.int64, copy=False)
-        return np.array([w.row if isinstance(w, Agent) else int(w) for w in who], np.int64)
+        if not isinstance(who, np.ndarray):
+            who = np.array([w.row if isinstance(w, Agent) else int(w) for w in who], np.int64)
+        if who.dtype == np.bool_:
+            if len(who) != self.table.n:
+                raise ParameterError(f"a mask of {len(who)} agents for a table of {self.table.n} rows")
+            return np.flatnonzero(who)
+        ids = who.astype(np.int64, copy=False)
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self.table.n):
+            wrong = int(ids[(ids < 0) | (ids >= self.table.n)][0])
+            raise ParameterError(f"no agent {wrong}; there are 0 to {self.table.n - 1}")
+        return ids
 
     # -- deciding -----------------------------------------------------------------------------------------------
 
@@ -307,7 +318,7 @@ class World(mesa.Model):
             purpose=purpose,
             ids=ids,
             occurrences=self._occurrences(purpose, ids, everyone),
-            observe=observe if callable(observe) else Columns(observe, len(ids)),
+            observe=[observe(i) for i in ids.tolist()] if callable(observe) else Columns(observe, len(ids)),
             chance=self.chance,
             step=self.t,
             n_agents=self.table.n,
@@ -328,45 +339,48 @@ class World(mesa.Model):
         # Agents that came later are seated with the first mind.
         codes = np.where(question.ids < len(seats), seats[np.minimum(question.ids, len(seats) - 1)], 0)
         items: list[Any] = [None] * len(question.ids)
-        for code, mind in enumerate(minds):
-            at = np.flatnonzero(codes == code)
-            if len(at):
-                for i, answer in zip(at.tolist(), mind.decide(question.only(at)), strict=True):
-                    items[i] = answer
+        seated = [(mind, np.flatnonzero(codes == code)) for code, mind in enumerate(minds)]
+        # Every mind's part is taken from the snapshot before any of them decides.
+        parts = [(mind, at, question.only(at)) for mind, at in seated if len(at)]
+        for mind, at, part in parts:
+            for i, answer in zip(at.tolist(), mind.decide(part), strict=True):
+                items[i] = answer
         return Answers(question, items), lambda at: minds[codes[at]].label
 
     def _occurrences(self, purpose: str, ids: Ids, everyone: bool) -> Ids | int:
-        before = self._asked.get(purpose, 0)
-        if everyone and isinstance(before, int):
-            self._asked[purpose] = before + 1
+        n = self.table.n
+        before, known = self._asked.get(purpose, (0, n))
+        if everyone and isinstance(before, int) and known == n:
+            self._asked[purpose] = before + 1, n
             return before
-        counts = np.full(self.table.n, before) if isinstance(before, int) else before
-        if len(counts) < self.table.n:
-            counts = np.concatenate([counts, np.zeros(self.table.n - len(counts), np.int64)])
+        counts = np.full(known, before) if isinstance(before, int) else before
+        if known < n:
+            counts = np.concatenate([counts, np.zeros(n - known, np.int64)])
         occurrences = counts[ids]
         order = np.argsort(ids, kind="stable")
         ranks = np.arange(len(ids)) - np.searchsorted(ids[order], ids[order], side="left")
         occurrences[order] += ranks
         np.add.at(counts, ids, 1)
-        self._asked[purpose] = counts
+        self._asked[purpose] = counts, n
         return occurrences
 
     def _seat_minds(self, mind: str | Mind | Sequence[str | Mind]) -> tuple[list[Mind], Ids | None]:
-        if isinstance(mind, str | Mind):
+        if isinstance(mind, str | Mind) or not isinstance(mind, Sequence):
             return [self._mind(mind)], None
         seated: list[Mind] = []
         codes = []
         for one in mind:
-            if isinstance(one, str):
-                found = next((m for m in seated if m.label == one), None) or self._mind(one)
-            else:
-                found = one
+            found = next((m for m in seated if isinstance(one, str) and m.label == one), None) or self._mind(one)
             if found not in seated:
                 seated.append(found)
             codes.append(seated.index(found))
+        if len(codes) != self.table.n:
+            raise ParameterError(f"{len(codes)} minds for {self.table.n} agents; give one mind, or one for each agent")
         return seated, np.array(codes, np.int64)
 
     def _mind(self, mind: str | Mind) -> Mind:
+        if isinstance(mind, type) or not isinstance(mind, str | Mind):
+            raise ParameterError(f"{mind!r} is no mind; give a label, or an object with label and decide")
         if not isinstance(mind, str):
             return mind
         policies = self.policies
@@ -409,12 +423,15 @@ class World(mesa.Model):
 
     def activation(self, regime: str, who: Who = None, **options: Any) -> Iterator[Ids]:
         """Yield the groups that act together in this step; see `simworld.world.batches` for the regimes."""
-        rng = self.stream("activation", regime)
+        self._activations += 1
+        rng = self.stream("activation", regime, self._activations)
         return batches(regime, self.ids_of(who), rng, self.table.n, **options)
 
     def encounters(self, groups: Iterable[Sequence[int]] | Sequence[Encounter], max_turns: int) -> Iterator[Turn]:
         """Yield the turns of groups that meet side by side; see `simworld.world.Encounter`."""
         meetings = [g if isinstance(g, Encounter) else Encounter(tuple(g)) for g in groups]
+        if not all(m.members for m in meetings):
+            raise ParameterError("an encounter of nobody; every group needs a member")
         return turns(meetings, max_turns)
 
     def stream(self, *name: str | int) -> np.random.Generator:
@@ -452,6 +469,7 @@ class World(mesa.Model):
             self.events.drain()
             self.graph.drain()
         self._asked.clear()
+        self._activations = 0
         _mesa.rekey(self, self.seed, self.t)
         type(self).step(self)
         if self.finished():
@@ -500,11 +518,16 @@ class World(mesa.Model):
 
     def _start_graph(self, graph: Any, given: Mapping[str, Any]) -> GraphData | None:
         source = type(self).starting_graph if graph is None else graph
-        if source is None or isinstance(source, GraphData):
-            return source
+        if source is None:
+            return None
         n = getattr(self.params, "n_agents", None)
+        said = "n_agents" in given
+        if isinstance(source, GraphData):
+            if said and source.n != n:
+                raise GraphError(f"the graph has {source.n} nodes, but n_agents is {n}; leave n_agents out")
+            return source
         spec = parse_graph(source) if isinstance(source, str) else source
-        if "n_agents" not in given and not (graph is None or getattr(spec, "wants_n", False)):
+        if not said and not (isinstance(spec, GraphSpec) and spec.takes_n):
             n = None
         return load_graph(spec, n=n, seed=self.seed, directed=type(self).directed)
 

@@ -99,7 +99,7 @@ def random_ties(n: int, mean_degree: int = 6, seed: int = 1) -> Any:
 
 
 def compact(ties: Any) -> Any:
-    """Return the ties as a sorted csr array of ones with 32-bit indices, which make the plain product a third faster."""
+    """Return the ties as a sorted csr array of ones with 32-bit indices, the faster ones for the plain product."""
     ties = ties.tocsr()
     ties.sort_indices()
     n_ties = len(ties.indices)

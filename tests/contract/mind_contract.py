@@ -86,7 +86,7 @@ class MindContract:
                 assert answer.decision == "Probe"
                 assert answer.reason
                 assert "\n" not in answer.reason
-                assert answer.field == "" or answer.field in Probe.model_fields
+                assert "\n" not in answer.field
             else:
                 assert type(answer) is Probe, f"agent {at} should have answered: {answer!r}"
                 assert Probe.model_validate(answer.model_dump()) == answer

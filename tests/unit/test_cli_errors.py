@@ -122,7 +122,7 @@ def test_a_failing_step_is_one_line_with_its_place_and_exit_1(lab: Path) -> None
     assert "step 1" in line
     assert "tiny.py:18" in line  # `raise` in TINY
     assert "ValueError: too hot" in line
-    assert "simworld resume mine" in line
+    assert "simworld resume --allow-changed mine" in line
     assert "failed" in call("show", "mine").stdout
 
 
