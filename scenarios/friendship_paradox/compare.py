@@ -110,7 +110,7 @@ def tables(found: pl.DataFrame) -> Iterator[str]:
         ]
         yield f"| {one} − {other.partition(' (')[0]} | {' | '.join(cells)} |"
     yield ""
-    yield f"| θ | {' | '.join(map(str, THETAS))} |"
+    yield f"| rare contacts, θ = | {' | '.join(map(str, THETAS))} |"
     yield "|---" * (len(THETAS) + 1) + "|"
     for setting in list(SETTINGS)[:4]:
         for label, metric in (

@@ -13,7 +13,8 @@ from simworld.persona import Persona
 from simworld.run._export import FORMATS, export
 from simworld.run._load import Run, load_run
 from simworld.run._plan import Plan
-from simworld.run._runner import Prepared, Progress, execute, prepare, prepare_again, start_run
+from simworld.run._prepare import Prepared, prepare, prepare_again
+from simworld.run._runner import Progress, execute, start_run
 from simworld.run._verify import Check, Verification, verify
 
 __all__ = [

@@ -13,8 +13,9 @@ import polars as pl
 from simworld.errors import CorruptRunError, SimworldError
 from simworld.run._frames import EVENTS, TIES, Frame, chained, empty, frame_of
 from simworld.run._plan import Plan
+from simworld.run._prepare import Prepared, prepare_again
 from simworld.run._recorder import Recorder, digest_of
-from simworld.run._runner import Prepared, Progress, prepare_again
+from simworld.run._runner import Progress
 from simworld.run._store import Contents
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import cProfile
 import pstats
 import tempfile
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from scipy import sparse
 
 from simworld.run import execute, prepare, start_run
 from tests.bench.measure import ROOT, Goal, Lap, Peak, Report, Size, lap, row
@@ -19,8 +21,11 @@ SIZES = {Size.FULL: (1_000, 100, 500), Size.QUICK: (300, 30, 150), Size.TINY: (2
 ENGINE = str(ROOT / "simworld")
 SCENARIO = str(ROOT / "scenarios")
 
-RECOMMENDER = {"suggestions", "_candidate", "top", "top_by", "persona_vectors"}
-FEED = {"view"}
+RECOMMENDER = {"suggestions", "_strangers", "_candidate"}
+FEED = {"view", "feed"}
+
+LONGEST_CHAIN = 60
+"""Calls of libraries among themselves that are followed; arbitrary, far beyond what occurs."""
 
 type Function = tuple[str, int, str]
 
@@ -43,14 +48,17 @@ def bench(size: Size) -> Report:
         Goal("CPU per agent-step", 1e6 * ran.cpu / (n * steps), "µs", note=note),
         Goal(f"CPU per agent-step, {n:,} / {fewer:,} agents", times, "×", note="1: linear in agents, 2: quadratic"),
     ]
-    groups, functions, seconds, beside = profiled(n, steps)
+    half = max(1, steps // 2)
+    groups, functions, seconds = profiled(n, half)
     shares = ", ".join(f"{name} {100 * part / seconds:.0f} %" for name, part in groups)
-    report.notes.append(
-        f"where the time goes ({seconds:.1f} s under cProfile, the society's thread; library time is charged to the "
-        f"function of ours that called): {shares}; beside it the recorder's thread used {beside:.1f} s of CPU"
-    )
     top = ", ".join(f"{name} {100 * part / seconds:.0f} %" for name, part in functions[:12])
-    report.notes.append(f"functions: {top}")
+    report.notes += [
+        f"where the time of {half} steps goes ({seconds:.1f} s under cProfile, the society's thread; library time is "
+        f"charged to the function of ours that called): {shares}",
+        f"functions: {top}",
+        f"beside it, unprofiled, in all {steps} steps, other threads (recorder, BLAS) used {ran.cpu - ran.own:.1f} s "
+        f"of the {ran.cpu:.1f} s CPU",
+    ]
     return report
 
 
@@ -71,21 +79,13 @@ def one_run(n: int, steps: int, profile: cProfile.Profile | None = None) -> tupl
         return built, lap(work)
 
 
-def profiled(n: int, steps: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]], float, float]:
-    """Return seconds by group and by function, in all, and CPU seconds of the recorder's thread."""
+def profiled(n: int, steps: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]], float]:
+    """Return seconds by group, by function, and in all, of the society's thread."""
     profile = cProfile.Profile()
-    mine = time.thread_time()
-    _, ran = one_run(n, steps, profile)
-    beside = threads_cpu(ran, time.thread_time() - mine)
+    one_run(n, steps, profile)
     stats: dict[Function, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     groups, functions = charged(stats, group_of), charged(stats, name_of)
-    return groups, functions, sum(seconds for _, seconds in groups), beside
-
-
-def threads_cpu(ran: Lap, mine: float) -> float:
-    """Return CPU seconds that other threads than this one used in a lap."""
-    assert threading.current_thread() is threading.main_thread()
-    return max(0.0, ran.cpu - mine)
+    return groups, functions, sum(seconds for _, seconds in groups)
 
 
 def group_of(function: Function) -> str | None:
@@ -93,7 +93,9 @@ def group_of(function: Function) -> str | None:
     file, _, name = function
     if file.startswith(SCENARIO):
         module = Path(file).stem
-        if name in RECOMMENDER or module == "similarity":
+        if module == "similarity":
+            return None
+        if name in RECOMMENDER:
             return "recommender"
         if name in FEED:
             return "feed"
@@ -123,28 +125,35 @@ def name_of(function: Function) -> str | None:
     return f"{Path(file).stem}.{name}"
 
 
-def charged(stats: dict[Function, Any], owner: Any) -> list[tuple[str, float]]:
-    """Charge every function's own time to an owner: itself, or those who called it, as their calls took time."""
-    known: dict[Function, dict[str, float]] = {}
+def charged(stats: dict[Function, Any], owner: Callable[[Function], str | None]) -> list[tuple[str, float]]:
+    """Charge every function's own time to an owner: itself, or those who called it, as their calls took time.
 
-    def shares(function: Function, above: frozenset[Function]) -> dict[str, float]:
-        if (name := owner(function)) is not None:
-            return {name: 1.0}
-        if function in known:
-            return known[function]
-        callers = {f: edge for f, edge in stats[function][4].items() if f not in above and f in stats}
-        weight = {f: edge[3] or 1e-9 for f, edge in callers.items()}
-        whole, out = sum(weight.values()), dict[str, float]()
-        for caller, part in weight.items():
-            for name, share in shares(caller, above | {function}).items():
-                out[name] = out.get(name, 0.0) + share * part / whole
-        out = out or {"other": 1.0}
-        if not above:
-            known[function] = out
-        return out
-
-    total: dict[str, float] = {}
-    for function, (_, _, own, _, _) in stats.items():
-        for name, share in shares(function, frozenset()).items():
-            total[name] = total.get(name, 0.0) + share * own
-    return sorted(total.items(), key=lambda one: -one[1])
+    Libraries call each other, in circles too, so their shares are found by repeated substitution.
+    """
+    owners = {function: owner(function) for function in stats}
+    names = [*dict.fromkeys(name for name in owners.values() if name is not None), "other"]
+    libraries = {function: at for at, function in enumerate(f for f, name in owners.items() if name is None)}
+    column = {name: at for at, name in enumerate(names)}
+    own = np.zeros((len(libraries), len(names)))
+    rows, columns, weights = [], [], []
+    for function, at in libraries.items():
+        edges = {f: max(edge[3], 1e-9) for f, edge in stats[function][4].items() if f in stats and f != function}
+        whole = sum(edges.values())
+        for caller, part in edges.items():
+            if (name := owners[caller]) is not None:
+                own[at, column[name]] += part / whole
+            else:
+                rows.append(at)
+                columns.append(libraries[caller])
+                weights.append(part / whole)
+        if not edges:
+            own[at, column["other"]] = 1.0
+    passed = sparse.csr_array((weights, (rows, columns)), shape=(len(libraries), len(libraries)))
+    shares = own
+    for _ in range(LONGEST_CHAIN):
+        shares = own + passed @ shares
+    total = np.array([stats[f][2] for f in libraries]) @ shares
+    for function, name in owners.items():
+        if name is not None:
+            total[column[name]] += stats[function][2]
+    return sorted(zip(names, total.tolist(), strict=True), key=lambda one: -one[1])

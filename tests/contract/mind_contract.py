@@ -1,13 +1,12 @@
 """What every mind owes the society it serves. Subclass `MindContract`, return your mind, and pytest does the rest::
 
-    class TestMyMind(MindContract):
-        def mind(self):
-            return MyMind()
+class TestMyMind(MindContract):
+    def mind(self):
+        return MyMind()
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +30,13 @@ N = 300
 """Rows of the society that is asked; more than one agent in `simworld.rng` FEW, so that both ways of drawing occur."""
 
 
+class Seen:
+    """An observation given one by one."""
+
+    def __init__(self, mood: float) -> None:
+        self.mood = mood
+
+
 class MindContract:
     """The obligations; ``repeats`` and ``by_agent`` say which of them a mind claims."""
 
@@ -38,8 +44,8 @@ class MindContract:
     """Asked the same again, it answers the same."""
     by_agent = True
     """An agent's answer does not depend on who else is asked."""
-    takes_functions = True
-    """Observations may be given by a function of the id, not only as columns."""
+    takes_lists = True
+    """Observations may be given one by one, not only as columns."""
     refuses: frozenset[int] = frozenset()
     """Agents whose answers are refusals; all others answer."""
 
@@ -128,14 +134,9 @@ class MindContract:
             alone = [self.answers([i], occurrences=np.array([k]))[0] for i, k in zip(ids, turns, strict=True)]
             assert together == alone
 
-    def test_a_function_and_columns_are_seen_alike(self) -> None:
-        if self.takes_functions and self.repeats:
-
-            class Seen:
-                def __init__(self, agent: int) -> None:
-                    self.mood = agent / N
-
-            assert self.answers(range(N), observe=Seen) == self.answers(range(N))
+    def test_a_list_and_columns_are_seen_alike(self) -> None:
+        if self.takes_lists and self.repeats:
+            assert self.answers(range(N), observe=[Seen(i / N) for i in range(N)]) == self.answers(range(N))
 
     def test_what_the_question_holds_is_not_touched(self) -> None:
         ids = np.arange(N)
@@ -145,9 +146,9 @@ class MindContract:
         assert np.array_equal(ids, np.arange(N))
         assert np.array_equal(mood, np.arange(N) / N)
 
-    @pytest.mark.parametrize("as_function", [False, True])
-    def test_an_impossible_answer_becomes_a_refusal(self, as_function: bool) -> None:
-        if as_function and not self.takes_functions:
+    @pytest.mark.parametrize("as_list", [False, True])
+    def test_an_impossible_answer_becomes_a_refusal(self, as_list: bool) -> None:
+        if as_list and not self.takes_lists:
             return
         seen: list[tuple[int, Any]] = []
 
@@ -157,9 +158,9 @@ class MindContract:
             return ("effort", f"agent {agent} may not") if agent % 3 == 0 else None
 
         changed: dict[str, Any] = {"check": check}
-        if as_function:
-            changed["observe"] = _seen
         ids = list(range(40))[::-1]
+        if as_list:
+            changed["observe"] = [Seen(i / N) for i in ids]
         answers = self.mind().decide(self.question(ids, **changed))
         plain = self.answers(ids)
         assert seen == [(i, i / N) for i in ids if i not in self.refuses]
@@ -175,11 +176,3 @@ class MindContract:
         before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
         self.answers(range(N))
         assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
-
-
-class _Mood:
-    def __init__(self, mood: float) -> None:
-        self.mood = mood
-
-
-_seen: Callable[[int], _Mood] = lambda agent: _Mood(agent / N)  # noqa: E731

@@ -1,8 +1,8 @@
 """What every observer owes. Subclass `ObserverContract` and return your observer::
 
-    class TestMyObserver(ObserverContract):
-        def observer(self):
-            return MyObserver()
+class TestMyObserver(ObserverContract):
+    def observer(self):
+        return MyObserver()
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def societies() -> Iterator[tuple[str, Any]]:
     for directed in (False, True):
         make: Any = nx.DiGraph if directed else nx.Graph
         for n in (0, 1, 2):
-            yield f"{n} nodes, directed={directed}", StillSociety(nx.empty_graph(n, create_using=make), directed=directed)
+            yield (
+                f"{n} nodes, directed={directed}",
+                StillSociety(nx.empty_graph(n, create_using=make), directed=directed),
+            )
         yield f"tieless, directed={directed}", StillSociety(nx.empty_graph(7, create_using=make), directed=directed)
         complete = nx.complete_graph(6, create_using=make)
         yield f"complete, directed={directed}", StillSociety(complete, directed=directed)
@@ -161,5 +164,3 @@ class ObserverContract:
             return state(world)
 
         assert told(True) == told(False)
-
-

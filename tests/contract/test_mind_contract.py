@@ -40,7 +40,7 @@ class TestARuleForEachAgent(MindContract):
 
 
 class TestARuleForColumns(MindContract):
-    takes_functions = False
+    takes_lists = False
 
     def mind(self) -> Mind:
         return RuleMind({Probe: by_mood_columns})
@@ -113,6 +113,3 @@ class TestARefuser(MindContract):
 
     def mind(self) -> Mind:
         return Refuser()
-
-    def test_an_impossible_answer_becomes_a_refusal(self, as_function: bool = False) -> None:
-        """It answers nothing, so there is nothing to check."""

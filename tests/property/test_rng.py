@@ -18,7 +18,9 @@ def typed(seed: int, name: tuple[str | int, ...]) -> list[tuple[type, str | int]
 
 @given(SEED, NAME, SEED, NAME)
 @settings(max_examples=500, deadline=None)
-def test_two_names_have_two_keys(seed: int, name: tuple[str | int, ...], other: int, wrong: tuple[str | int, ...]) -> None:
+def test_two_names_have_two_keys(
+    seed: int, name: tuple[str | int, ...], other: int, wrong: tuple[str | int, ...]
+) -> None:
     assume(typed(seed, name) != typed(other, wrong))
     assert derive_seed(seed, *name) != derive_seed(other, *wrong)
 

@@ -38,9 +38,7 @@ class Parish(sw.World):
     policies = {
         "rules": {Lean: lambda persona, seen, memory, rng: seen.near + seen.noise * (rng.random() - 0.5)},
         "columns": {
-            Lean: vectorised(
-                lambda personas, seen, memory, rng: {"to": seen.near + seen.noise * (rng.random() - 0.5)}
-            )
+            Lean: vectorised(lambda personas, seen, memory, rng: {"to": seen.near + seen.noise * (rng.random() - 0.5)})
         },
     }
 
@@ -167,7 +165,7 @@ class Transfer(sw.Decision):
 
 
 def generous(persona: Any, seen: Any, memory: Any, rng: Any) -> dict[str, int]:
-    """Offers more than it has in one case of four, and itself or nobody now and then: such transfers must not happen."""
+    """Offers more than it owns in one case of four, to itself or nobody now and then: that must not happen."""
     return {"to": rng.integers(0, seen["n"] + 2), "amount": rng.integers(0, seen["money"] * 4 // 3 + 2)}
 
 

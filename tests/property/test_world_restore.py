@@ -187,6 +187,7 @@ def test_a_restored_society_is_the_society_and_goes_on_like_it(
     goes_on_alike(Town, features, t, more, seed, n)
 
 
+@pytest.mark.slow
 @given(FEATURES, st.integers(0, 5), st.integers(0, 2**62))
 @settings(max_examples=5, deadline=None)
 def test_a_restored_society_of_personas_is_the_same_people(features: str, t: int, seed: int) -> None:

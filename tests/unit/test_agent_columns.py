@@ -69,8 +69,8 @@ def test_what_is_stored_is_read_back_as_plain_python() -> None:
 
 @pytest.mark.parametrize(
     "annotation",
-    [list, dict, list[int], int | None, Literal[1, 2], Literal["a", 1], complex, np.datetime64, np.ndarray, "int | None",
-     Any, object, bytes, np.complex128],
+    [list, dict, list[int], int | None, Literal[1, 2], Literal["a", 1], complex, np.datetime64, np.ndarray,
+     "int | None", Any, object, bytes, np.complex128],
 )  # fmt: skip
 def test_what_is_no_column_type_is_said_at_class_time(annotation: Any) -> None:
     with pytest.raises(ScenarioError, match=r"Bad\.x: .* is no column type; use bool, int, float, str") as caught:
@@ -79,13 +79,13 @@ def test_what_is_no_column_type_is_said_at_class_time(annotation: Any) -> None:
 
 
 def test_an_annotation_that_cannot_be_resolved() -> None:
-    with pytest.raises(ScenarioError, match="class 'Bad': an annotation cannot be resolved .*Nowhere"):
+    with pytest.raises(ScenarioError, match=r"class 'Bad': an annotation cannot be resolved .*Nowhere"):
         type("Bad", (sw.Agent,), {"__annotations__": {"x": "Nowhere"}})
 
 
 TAKEN = ["row", "model", "type", "persona", "remove", "step", "random", "rng", "columns", "agent"]
 TAKEN_TOO = ["alive", "id", "unique_id", "pos"]
-"""``alive`` is the table's own column, ``id`` the recorded one; ``unique_id`` and ``pos`` are set by Mesa on every handle."""
+"""``alive`` is the table's own column, ``id`` the recorded one; Mesa sets ``unique_id`` and ``pos`` on every handle."""
 
 
 @pytest.mark.parametrize("base", [sw.Agent, sw.Entity])

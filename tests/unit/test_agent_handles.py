@@ -393,7 +393,9 @@ def test_agents_are_named_in_many_ways() -> None:
 
 
 @pytest.mark.parametrize(
-    "who", [np.array([True, False]), np.array([False] * 6 + [True]), [True, False, True, True, False, False], [0.5], [6], [-1]]
+    "who",
+    [np.array([True, False]), np.array([False] * 6 + [True]), [True, False, True, True, False, False], [0.5], [6],
+     [-1]],
 )  # fmt: skip
 def test_who_cannot_be_meant_is_refused(who: Any) -> None:
     """A mask of the wrong length or as a list, half an agent, an agent that never was: silently somebody else."""

@@ -101,7 +101,6 @@ def test_batch_run_sweeps_parameters_and_seeds(town: Path) -> None:
     assert found[0, 1] == found[0, 2] == 60
     assert found[3, 1] != found[3, 2]
     assert all(r["Step"] == 4 and r["n_agents"] == 6 for r in rows)
-    assert rows == batch(town, cls="Town", parameters={"gift": [0, 3], "n_agents": 6}, rng=[1, 2], max_steps=4)
 
 
 @pytest.mark.slow
@@ -116,7 +115,9 @@ def test_batch_run_in_two_processes_is_batch_run_in_one(town: Path) -> None:
 
 @pytest.mark.slow
 def test_batch_run_collects_agents_and_stops_when_the_world_does(town: Path) -> None:
-    rows = batch(town, cls="Watched", parameters={"stop_at": 2, "gift": 3}, rng=[1], max_steps=50, data_collection_period=1)
+    rows = batch(
+        town, cls="Watched", parameters={"stop_at": 2, "gift": 3}, rng=[1], max_steps=50, data_collection_period=1
+    )
     assert {r["Step"] for r in rows} == {1, 2}
     last = [r for r in rows if r["Step"] == 2]
     assert [r["AgentID"] for r in last] == [0, 1, 2, 3, 4]

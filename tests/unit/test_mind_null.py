@@ -28,7 +28,7 @@ class Everything(sw.Decision):
 
 
 def answers(decision: type[sw.Decision], n: int = N) -> Answers:
-    question = Question(decision, "null", np.arange(n), 0, lambda agent: None, Chance(8), 1, n)
+    question = Question(decision, "null", np.arange(n), 0, [None] * n, Chance(8), 1, n)
     return RuleMind({}, "null", fallback=uniform_policy).decide(question)
 
 
@@ -93,5 +93,5 @@ def test_a_field_without_finite_range_has_no_null(decision: type[sw.Decision], f
 
 def test_a_scenarios_own_null_goes_before_the_uniform_one() -> None:
     mind = RuleMind({Words: lambda *_: "…"}, "null", fallback=uniform_policy)
-    question = Question(Words, "null", np.arange(2), 0, lambda agent: None, Chance(8), 1, 2)
+    question = Question(Words, "null", np.arange(2), 0, [None] * 2, Chance(8), 1, 2)
     assert list(mind.decide(question)) == [Words(words="…")] * 2

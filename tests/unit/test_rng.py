@@ -1,4 +1,4 @@
-"""Named streams: their names never collide, their numbers are pinned, and no agent's draw depends on who else is asked."""
+"""Named streams: names never collide, numbers are pinned, and no agent's draw depends on who else is asked."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_numpy_integers_name_the_same_stream_as_python_ones() -> None:
 
 def test_the_layout_of_a_key_is_blake2b_of_tagged_parts_handed_to_philox_as_it_is() -> None:
     """Worked by hand from the room's documentation, with NumPy's own keyed Philox as the other party."""
-    raw = hashlib.blake2b(b"i1:7" b"s5:agent" b"i2:12", digest_size=16).digest()
+    raw = hashlib.blake2b(b"i1:7s5:agenti2:12", digest_size=16).digest()
     key = np.frombuffer(raw, "<u8")
     expected = np.random.Generator(np.random.Philox(key=key)).random(9)
     assert np.array_equal(stream(7, "agent", 12).random(9), expected)
@@ -199,7 +199,7 @@ def many(draw: str, *args: object) -> list:
 
 def test_random_has_the_moments_of_the_uniform() -> None:
     x = np.array(many("random"))
-    assert 0 <= x.min()
+    assert x.min() >= 0
     assert x.max() < 1
     assert abs(x.mean() - 0.5) < 4 * math.sqrt(1 / 12 / N)
     # The variance of a squared deviation of a uniform is 1/180.
@@ -229,7 +229,7 @@ def test_integers_of_one_value_and_of_none() -> None:
 
 def test_uniform() -> None:
     x = np.array(many("uniform", -3.0, 5.0))
-    assert -3 <= x.min()
+    assert x.min() >= -3
     assert x.max() < 5
     assert abs(x.mean() - 1.0) < 4 * 8 * math.sqrt(1 / 12 / N)
 

@@ -133,7 +133,7 @@ class Hamlet(sw.World):
             self.emit("join", agent=new.row)
         if t % 5 == 2 and self.n_agents > 4:
             self.agents[self.random.randrange(len(self.agents))].remove()
-        for one in self.agents_by_type[Trader]:
+        for one in self.agents_by_type.get(Trader, ()):
             one.stock += 1
 
     def tie(self, t):
@@ -225,6 +225,13 @@ if die_at:
     Path.replace = replace
     store.Store._transaction, store.Store._count = transaction, count
 
+if order.get("limit_bytes"):
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit_bytes"],) * 2)
+
 path = Path(order["out"])
 again = (path / "manifest.json").exists()
 prepared = prepare_again(path) if again else prepare(order["scenario"], **order["call"])
@@ -300,7 +307,8 @@ def read_everything(run: Run) -> None:
     """Look at all that a run shows."""
     _ = (run.metrics, run.findings, run.events, run.ties, run.states, run.personas, run.steps, run.digest, run.status)
     run.state(run.steps // 2)
-    run.graph()
+    for name in run.manifest["tables"]:
+        run.table(name)
     repr(run)
     run._repr_html_()
 

@@ -144,7 +144,7 @@ def test_in_a_world_regimes_cover_the_living_and_change_from_step_to_step() -> N
 
 
 def test_two_activations_of_one_step_are_two_draws() -> None:
-    """Phases that each wake some of the agents must not wake the same ones: that would be correlation nobody asked for."""
+    """Phases that each wake some agents must not wake the same ones: a correlation nobody asked for."""
     world = Town(rng=1, n_agents=200)
     world.step()
     phases = [next(world.activation("by_rate", rate=0.7)).tolist() for _ in range(2)]

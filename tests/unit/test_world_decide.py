@@ -238,7 +238,13 @@ def test_every_malformed_answer_is_a_refusal_and_an_event_and_never_an_action(li
     assert (event["kind"], event["agent"]) == ("refusal", 3)
     data = json.loads(event["data"])
     refusal = answers[1]
-    assert data == {"decision": "Bid", "field": refusal.field, "reason": refusal.reason, "mind": "own", "purpose": "Bid"}
+    assert data == {
+        "decision": "Bid",
+        "field": refusal.field,
+        "reason": refusal.reason,
+        "mind": "own",
+        "purpose": "Bid",
+    }
 
 
 def test_refusals_of_several_minds_say_whose_they_are() -> None:
@@ -290,6 +296,18 @@ def test_a_fault_in_a_policy_is_shown_not_swallowed() -> None:
         bids(town(broken))
 
 
+def test_an_observation_that_runs_out_is_not_the_end_of_the_agents() -> None:
+    """``next(...)`` on nothing raises StopIteration, which ``map`` takes for the end: agents would go unasked."""
+    with pytest.raises((StopIteration, RuntimeError)):
+        town().decide(Bid, None, lambda agent: agent if agent < 3 else next(iter(())))
+
+
+def test_observations_are_made_once_an_agent_in_the_order_asked() -> None:
+    seen: list[int] = []
+    town().decide(Bid, [5, 2, 5], seen.append, check=lambda agent, decision, observation: None)
+    assert seen == [5, 2, 5]
+
+
 def test_a_mind_without_the_decision_and_a_function_for_a_vectorised_policy() -> None:
     with pytest.raises(RunError, match="has no policy for decision 'Bid'"):
         bids(town(by_chance, decision=Move))
@@ -337,7 +355,8 @@ def test_events_do_not_alias_the_columns_they_were_made_from() -> None:
 
 
 @pytest.mark.parametrize(
-    "columns", [{"agent": [1, 2], "target": [1, 2, 3]}, {"agent": np.zeros((2, 2), int)}, {"agents": [1]}, {"agent": ["x"]}]
+    "columns",
+    [{"agent": [1, 2], "target": [1, 2, 3]}, {"agent": np.zeros((2, 2), int)}, {"agents": [1]}, {"agent": ["x"]}],
 )  # fmt: skip
 def test_events_that_do_not_fit_are_refused(columns: dict[str, Any]) -> None:
     world = town()

@@ -195,7 +195,9 @@ class MesaMade(Town):
 @pytest.mark.parametrize("t", [0, 1, 2, 3])
 def test_handles_are_those_of_the_restored_agents(t: int) -> None:
     world, fresh = restored(lambda: MesaMade(rng=1), t)
-    assert [(a.row, a.unique_id, a.wealth) for a in fresh.agents] == [(a.row, a.unique_id, a.wealth) for a in world.agents]
+    assert [(a.row, a.unique_id, a.wealth) for a in fresh.agents] == [
+        (a.row, a.unique_id, a.wealth) for a in world.agents
+    ]
     for one in (world, fresh):
         one.run_for(4 - t)
     assert [(a.row, a.wealth) for a in fresh.agents] == [(a.row, a.wealth) for a in world.agents]

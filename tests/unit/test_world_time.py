@@ -48,7 +48,9 @@ def test_time_is_completed_steps_and_within_a_step_its_number() -> None:
     assert (town.t, town.time, town.steps) == (2, 2.0, 2)
 
 
-@pytest.mark.parametrize("drive", [lambda w: w.run_for(5), lambda w: w.run_until(5), lambda w: [w.step() for _ in range(5)]])
+@pytest.mark.parametrize(
+    "drive", [lambda w: w.run_for(5), lambda w: w.run_until(5), lambda w: [w.step() for _ in range(5)]]
+)
 def test_all_of_mesas_drivers_take_the_same_steps(drive: Any) -> None:
     town = Town(rng=1)
     drive(town)
@@ -190,7 +192,7 @@ def test_a_collector_made_in_setup_is_kept() -> None:
     class Watched(Town):
         def setup(self) -> None:
             super().setup()
-            self.datacollector = mesa.DataCollector(agent_reporters={"wealth": "wealth"})
+            self.datacollector = mesa.DataCollector({"n": "n_agents"}, {"wealth": "wealth"})
 
         def step(self) -> None:
             super().step()
@@ -198,6 +200,7 @@ def test_a_collector_made_in_setup_is_kept() -> None:
 
     town = Watched(rng=1)
     town.run_for(2)
+    assert "n" in town.datacollector.model_vars
     assert len(town.datacollector.get_agent_vars_dataframe()) == 8
 
 
