@@ -10,6 +10,9 @@ from simworld.agent._columns import ColumnSpec, declared_columns
 from simworld.errors import ParameterError, ScenarioError, did_you_mean
 from simworld.persona import Persona
 
+TAKEN = frozenset({"id", "step", "alive", "type", "row", "model", "unique_id", "pos", "agent"})
+"""Names that the engine, Mesa or the record of a run give a meaning of their own."""
+
 
 class _Cell:
     """Descriptor of one column: reads and writes the row of the agent at hand."""
@@ -29,8 +32,7 @@ class _Cell:
         return column.item(agent.row)
 
     def __set__(self, agent: Any, value: Any) -> None:
-        spec = self._spec
-        agent._table.columns[self._name][agent.row] = spec.encode(value) if spec.categories else value
+        agent._table.columns[self._name][agent.row] = self._spec.checked(value)
 
 
 def _declare(cls: Any) -> None:
@@ -39,12 +41,7 @@ def _declare(cls: Any) -> None:
         inherited.update(base.__dict__.get("columns", {}))
     own = declared_columns(cls)
     for name, spec in own.items():
-        if any(name in base.__dict__ for base in (mesa.Agent, Agent, Entity)) or name in (
-            "row",
-            "model",
-            "type",
-            "agent",
-        ):
+        if name in TAKEN or any(name in base.__dict__ for base in (mesa.Agent, Agent, Entity)):
             raise ScenarioError(f"{cls.__name__}.{name}: the name is taken by the engine; choose another")
         setattr(cls, name, _Cell(spec))
     cls.columns = {**inherited, **own}

@@ -18,8 +18,8 @@ from simworld.schema import Decision, Refusal
 
 __all__ = ["Answers", "checked", "checked_columns"]
 
-_PLAIN: dict[type, str] = {bool: "b", int: "iu", float: "fiu"}
-"""Field types a column can be checked for without building an object, with the NumPy kinds each accepts."""
+_PLAIN: dict[Any, str] = {bool: "b", int: "iu", float: "fiu"}
+"""Field types a column can be checked for without building an object, with the NumPy kinds each accepts, its own first."""
 
 
 class Answers(Sequence[Decision | Refusal]):
@@ -32,6 +32,14 @@ class Answers(Sequence[Decision | Refusal]):
         columns: dict[str, Any] | None = None,
         refusals: Mapping[int, Refusal] | None = None,
     ) -> None:
+        if items is not None:
+            fits = (question.decision, Refusal)
+            wrong = next((item for item in items if not isinstance(item, fits)), None)
+            if len(items) != len(question.ids) or wrong is not None:
+                what = (
+                    f"a {type(wrong).__name__} among them" if wrong is not None else f"{len(question.ids)} were asked"
+                )
+                raise TypeError(f"{len(items)} answers to {question.decision.__name__}, but {what}")
         self.decision = question.decision
         self.ids = question.ids
         self._items = items
@@ -82,10 +90,13 @@ class Answers(Sequence[Decision | Refusal]):
         if field not in self.decision.model_fields:
             raise KeyError(f"{self.decision.__name__} has no field {field!r}, only {list(self.decision.model_fields)}")
         if self._columns is None:
-            return np.array([refused if isinstance(a, Refusal) else getattr(a, field) for a in self._objects()])
+            values = [refused if isinstance(a, Refusal) else getattr(a, field) for a in self._objects()]
+            kind = self.decision.model_fields[field].annotation
+            return np.array(values) if values else np.zeros(0, kind if kind in _PLAIN else object)
         column = np.asarray(self._columns[field])
         if self.refusals:
-            column = column.copy()
+            # The mark keeps its value: -1 among booleans, NaN among whole numbers.
+            column = column.astype(np.result_type(column.dtype, np.asarray(refused).dtype))
             column[list(self.refusals)] = refused
         return column
 
@@ -93,10 +104,14 @@ class Answers(Sequence[Decision | Refusal]):
 def refusal_of(decision: type[Decision], error: ValidationError) -> Refusal:
     """Return the typed refusal for a validation error: the first field at fault and why."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(p) for p in first["loc"])[:100]
-    got = repr(first["input"])
-    # An object without a text of its own shows its address, which is another one in every run.
-    got = f"a {type(first['input']).__name__}" if " at 0x" in got else got[:200]
+    where = " ".join(".".join(str(p) for p in first["loc"]).split())[:100]
+    given = first["input"]
+    # Objects show addresses and sets an order, which are others in every run.
+    got = (
+        repr(given)[:200]
+        if given is None or isinstance(given, bool | int | float | str)
+        else f"a {type(given).__name__}"
+    )
     reason = " ".join(f"{first['msg']}, got {got}".split())
     return Refusal(decision=decision.__name__, field=where, reason=reason)
 
@@ -106,6 +121,8 @@ def one(question: Question, answer: Any) -> Decision | Refusal:
     decision = question.decision
     if isinstance(answer, decision | Refusal):
         return answer
+    if isinstance(answer, np.generic):
+        answer = answer.item()
     if not isinstance(answer, Mapping):
         names = list(decision.model_fields)
         if len(names) != 1 or isinstance(answer, Decision):
@@ -125,9 +142,10 @@ def checked(question: Question, raw: Sequence[Any], observations: Iterable[Any])
     if question.check is None and (plain := _plain_fields(question.decision)) and len(plain) == 1:
         # Bare values of one plain field are checked as a column: no object is built (0.9 µs each) unless asked for.
         ((name, info),) = plain.items()
-        kinds = set(map(type, raw))
-        if kinds == {info.annotation} and info.annotation in _PLAIN:
-            return checked_columns(question, {name: np.array(raw)})
+        if set(map(type, raw)) == {info.annotation}:
+            column = np.array(raw)
+            if column.dtype.kind == _PLAIN[info.annotation][0]:  # else: beyond 64 bits
+                return checked_columns(question, {name: column})
     items = [one(question, answer) for answer in raw]
     if question.check is not None:
         for i, (agent, item, observation) in enumerate(zip(question.ids.tolist(), items, observations, strict=True)):

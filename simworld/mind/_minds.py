@@ -78,5 +78,7 @@ class RuleMind:
             return checked_columns(question, columns)
         seen = question.observations() if question.check is None else list(question.observations())
         remembered = repeat(None) if memories is None else map(memories.__getitem__, question.ids.tolist())
-        raw = list(map(policy, question.personas(), seen, remembered, question.draws().each(len(question.ids))))
+        draws = question.draws().each(len(question.ids))
+        asked = zip(question.personas(), seen, remembered, draws, strict=False)  # `remembered` may be endless
+        raw = [policy(persona, observation, memory, rng) for persona, observation, memory, rng in asked]
         return checked(question, raw, seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import keyword
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ class Columns:
 
     def __init__(self, columns: Mapping[str, Any], n: int) -> None:
         for name, column in columns.items():
+            if name in ("rows", "take") or name.startswith("_") or not name.isidentifier() or keyword.iskeyword(name):
+                raise ValueError(f"an observation column cannot be called {name!r}; choose another name")
             if len(column) != n:
                 raise ValueError(f"observation column {name!r} has {len(column)} values for {n} agents asked")
-        self._columns = dict(columns)
+        self._columns = {name: _read_only(column) for name, column in columns.items()}
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -52,6 +55,15 @@ class Columns:
         return Columns({k: np.asarray(v)[index] for k, v in self._columns.items()}, len(index))
 
 
+def _read_only(column: Any) -> Any:
+    if not isinstance(column, np.ndarray):
+        return column
+    # It may be a live column of the table.
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
 class Personas(Sequence[Persona | None]):
     """The personas of the agents asked, and their traits as columns."""
 
@@ -63,6 +75,8 @@ class Personas(Sequence[Persona | None]):
         return len(self._ids)
 
     def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return list(self)[at]
         return None if self._everyone is None else self._everyone[self._ids[at]]
 
     def __iter__(self) -> Iterator[Persona | None]:
@@ -95,6 +109,8 @@ class ColumnDraws:
     def integers(self, low: npt.ArrayLike, high: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return integers in [low, high), shape (n,); bounds are numbers or shape (n,)."""
         low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
+        if (high <= low).any():
+            raise ValueError("an empty range among the bounds of integers()")
         return np.asarray(low + (self.random() * (high - low)).astype(np.int64))
 
 

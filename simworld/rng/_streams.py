@@ -107,6 +107,8 @@ class Draws:
             raise ValueError("cannot choose from no options")
         if weights is None:
             return options[int(self.random() * len(options))]
+        if len(weights) != len(options):
+            raise ValueError(f"{len(weights)} weights for {len(options)} options")
         total = math.fsum(weights)
         if not (total > 0.0 and math.isfinite(total)) or min(weights) < 0.0:
             raise ValueError(f"weights must be finite, non-negative and not all zero, got {list(weights)!r}")

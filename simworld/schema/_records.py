@@ -24,7 +24,9 @@ class Globals(BaseModel):
 
 
 class Decision(Record):
-    """What an agent must answer: one subclass a question, its fields the answer."""
+    """What an agent must answer: one subclass a question, its fields the answer. Types are strict: "3" is no int."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class Refusal(Record):

@@ -51,7 +51,10 @@ class PlainModel:
             except (TypeError, ValueError) as error:
                 raise ParameterError(f"{cls.__name__} refused its parameters {dict(params)!r}: {error}") from error
         self._collected = 0
-        self._rows: dict[int, Row] = {}
+        self._present: dict[int, str] = {}
+        """Class of every agent seen at the last step."""
+        self._written: dict[int, Row] = {}
+        """Rows as they were handed over last."""
         self._columns = self._numeric_and_text()
 
     # -- time ---------------------------------------------------------------------------------------------------
@@ -110,32 +113,25 @@ class PlainModel:
         names = list(self._columns)
         now: dict[int, Row] = {}
         for agent in self.model.agents:
-            now[int(agent.unique_id)] = (
-                type(agent).__name__,
-                *_place(agent),
-                *(_read(agent, n, self._columns[n]) for n in names),
-            )
-        for i in sorted(now.keys() - self._rows.keys()):
+            read = (_read(agent, name, self._columns[name]) for name in names)
+            now[int(agent.unique_id)] = (type(agent).__name__, *_place(agent), *read)
+        for i in sorted(now.keys() - self._present.keys()):
             self.events.one("join", i, -1, -1, np.nan, now[i][0], None)
-        gone = sorted(self._rows.keys() - now.keys())
-        for i in gone:
-            self.events.one("leave", i, -1, -1, np.nan, self._rows[i][0], None)
+        for i in sorted(self._present.keys() - now.keys()):
+            self.events.one("leave", i, -1, -1, np.nan, self._present[i], None)
+        self._present = {i: row[0] for i, row in now.items()}
         tables = {}
         if state:
-            changed = [i for i in sorted(now) if repr(now[i]) != repr(self._rows.get(i))]
-            ids = sorted([*changed, *gone])
-            rows = [now[i] if i in now else self._rows[i] for i in ids]
+            changed = {i for i, row in now.items() if repr(row) != repr(self._written.get(i))}
+            ids = sorted(changed | (self._written.keys() - now.keys()))
+            rows = [now[i] if i in now else self._written[i] for i in ids]
             columns: dict[str, Any] = {"alive": np.array([i in now for i in ids], bool)}
             for at, name in enumerate(["type", "x", "y", *names]):
                 is_text = name == "type" or self._columns.get(name) is str
                 columns[name] = np.array([row[at] for row in rows], object if is_text else np.float64)
             tables["agents"] = (np.array(ids, np.int64), columns)
-            self._rows = now
-        else:
-            # Rows wait for the next recorded state; only who is here is known anew.
-            self._rows = {i: self._rows.get(i, now[i]) for i in now}
-        ties = SocialGraph(0).drain()
-        return StepRecord(self.t, self.events.drain(), ties, tables, "{}")
+            self._written = now
+        return StepRecord(self.t, self.events.drain(), SocialGraph(0).drain(), tables, "{}")
 
     def _numeric_and_text(self) -> dict[str, type]:
         found: dict[str, type] = {}
@@ -163,6 +159,8 @@ def _place(agent: Any) -> tuple[float, float]:
         where = getattr(getattr(agent, "cell", None), "coordinate", None)
     if where is None:
         where = getattr(agent, "position", None)
+    if where is None and hasattr(agent, "x"):
+        where = (_read(agent, "x", float), _read(agent, "y", float))
     if where is None:
         return (np.nan, np.nan)
     numbers = np.atleast_1d(np.asarray(where, np.float64))

@@ -35,12 +35,16 @@ class Table:
             raise ScenarioError(f"no column {name!r}; there are {list(self.columns)}") from None
 
     def __setitem__(self, name: str, values: Any) -> None:
-        self[name][:] = self.specs[name].encode(values)
+        column = self[name]
+        column[:] = self.specs[name].encode(values)
 
     def append(self, n: int, values: Mapping[str, Any] | None = None) -> int:
         """Add ``n`` rows, with values given as one for all or shape (n,), and return the first new row."""
+        if n < 0:
+            raise ValueError(f"cannot add {n} rows")
+        # Everything is checked before anything changes.
+        new = {name: self._fitting(name, value, n) for name, value in (values or {}).items()}
         first, self.n = self.n, self.n + n
-        values = values or {}
         for name, spec in self.specs.items():
             buffer = self._buffers[name]
             if len(buffer) < self.n:
@@ -48,8 +52,15 @@ class Table:
                 grown[:first] = buffer[:first]
                 self._buffers[name] = buffer = grown
             self.columns[name] = view = buffer[: self.n]
-            view[first:] = spec.encode(values[name]) if name in values else spec.default
+            view[first:] = new.get(name, spec.default)
         return first
+
+    def _fitting(self, name: str, value: Any, n: int) -> npt.NDArray[Any]:
+        spec = self.specs[name]
+        array = np.asarray(spec.encode(value), object if spec.dtype == object else None)
+        if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+            raise ValueError(f"column {name!r} is of {spec.dtype}, got {array.dtype}")
+        return np.broadcast_to(array, (n,))
 
     def text(self, name: str) -> npt.NDArray[np.object_]:
         """Return a categorical column as its labels, shape (n,)."""

@@ -121,6 +121,7 @@ class World(mesa.Model):
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
         self.personas: list[Persona] | None = None
         self._handles = 0
+        self._faces: dict[int, Agent] = {}
         self.events = EventBuffer()
         self._asked: dict[str, tuple[int | Ids, int]] = {}
         self._activations = 0
@@ -130,16 +131,19 @@ class World(mesa.Model):
         self._minds, self._mind_of = self._seat_minds(mind)
         if type(self).with_personas:
             self.personas = self._first_personas(personas)
+        elif personas is not None:
+            raise ParameterError(f"{type(self).__name__} has no personas; leave them out")
         if start is not None:
             if start.n != self.table.n:
                 raise GraphError(f"the graph has {start.n} nodes but the scenario made {self.table.n} agents")
             self.graph.add_many(start.sources, start.targets, start.weights)
             self.graph.labels = start.labels
+        self._collects: Any = None
+        self.datacollector: Any = None
         self.setup()
-        self.datacollector = mesa.DataCollector(
-            model_reporters={key: functools.partial(_metric, key=key) for key in self.metrics()}
-        )
-        self._collects = self.datacollector
+        if self.datacollector is None:
+            reporters = {key: functools.partial(_metric, key=key) for key in self.metrics()}
+            self._collects = self.datacollector = mesa.DataCollector(model_reporters=reporters)
 
     # -- what a scenario overrides ------------------------------------------------------------------------------
 
@@ -206,6 +210,8 @@ class World(mesa.Model):
         self.graph.grow(self.table.n)
         if self.personas is not None:
             self._later_personas(self.personas)
+        if self.t > 0:
+            self.emit_many("join", agent=np.arange(first, first + n))
         return first
 
     def _first_personas(self, given: Sequence[Persona] | None) -> list[Persona]:
@@ -238,6 +244,8 @@ class World(mesa.Model):
             self.table["alive"][row] = False
             self.graph.isolate(row)
             self.emit("leave", agent=row)
+            if (face := self._faces.get(row)) is not None:
+                self.deregister_agent(face)
 
     def _make_handles(self) -> None:
         classes = type(self).agent_classes
@@ -250,12 +258,26 @@ class World(mesa.Model):
                 (classes[codes[row]] if codes is not None else classes[0]).of_row(self, row)
         _mesa.first_id(self, self.table.n)
 
+    def register_agent(self, agent: Agent) -> None:
+        """Make a handle known to Mesa; called by ``Agent.__init__``."""
+        super().register_agent(agent)
+        self._faces[agent.row] = agent
+
+    def deregister_agent(self, agent: Agent) -> None:
+        """Take a handle away from Mesa; called by ``Agent.remove``."""
+        if self._faces.pop(agent.row, None) is not None:
+            super().deregister_agent(agent)
+
     @property
     def agents(self) -> Any:
         """Every living agent as a Mesa AgentSet; the handles are made when first asked for."""
-        if self._handles < self.table.n:
-            self._make_handles()
+        self._make_handles()
         return self._all_agents
+
+    @property
+    def agent_types(self) -> list[type]:
+        """Classes of the agents living here."""
+        return list(self.agents_by_type)
 
     @property
     def agents_by_type(self) -> Any:
@@ -275,7 +297,10 @@ class World(mesa.Model):
         if isinstance(who, Agent):
             return np.array([who.row])
         if not isinstance(who, np.ndarray):
-            who = np.array([w.row if isinstance(w, Agent) else int(w) for w in who], np.int64)
+            listed = [w.row if isinstance(w, Agent) else w for w in who]
+            who = np.array(listed) if listed else np.zeros(0, np.int64)
+        if who.dtype.kind not in "iub" or who.ndim != 1:
+            raise ParameterError(f"agents are meant by ids, a mask or themselves, got {who!r:.100}")
         if who.dtype == np.bool_:
             if len(who) != self.table.n:
                 raise ParameterError(f"a mask of {len(who)} agents for a table of {self.table.n} rows")
@@ -474,8 +499,8 @@ class World(mesa.Model):
         type(self).step(self)
         if self.finished():
             self.running = False
-        if not self._recorded and self.datacollector is self._collects:
-            self.datacollector.collect(self)
+        if not self._recorded and self._collects is not None and self.datacollector is self._collects:
+            self._collects.collect(self)
 
     def drain(self, *, state: bool = True) -> StepRecord:
         """Hand over what changed since the last call. From the first call on, somebody is taken to keep the record."""
@@ -504,9 +529,8 @@ class World(mesa.Model):
             self.tables[name].restore(columns)
         if self.personas is not None:
             self._later_personas(self.personas)
-        if self._handles:
-            for agent in [a for a in self._all_agents if not self.table["alive"][a.row]]:
-                mesa.Agent.remove(agent)
+        for agent in [a for a in self._faces.values() if not self.table["alive"][a.row]]:
+            self.deregister_agent(agent)
         rest = json.loads(globals_json)
         self.globals = type(self).Globals.model_validate(rest["globals"])
         _mesa.set_clock(self, t)

@@ -40,12 +40,15 @@ class Majority(sw.World):
 
     class Params(sw.Params):
         n_agents: int = 1000
+        start: float = 0.5
+        """Share who hold the opinion at first: from 0.5 the two sides struggle for hundreds of steps, and a fifth of
+        all agents changes its mind in one; from 0.8 one has won soon, and noise is all that happens."""
 
     agent_classes = (Person,)
     policies = {"rules": {Adopt: majority}}
 
     def setup(self) -> None:
-        self.table["opinion"][:] = self.chance.stream("start").random(self.table.n) < 0.5
+        self.table["opinion"][:] = self.chance.stream("start").random(self.table.n) < self.params.start
         self.inverse = inverse_degrees(self.graph.csr())
 
     def step(self) -> None:

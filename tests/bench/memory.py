@@ -28,6 +28,8 @@ def bench(size: Size) -> Report:
     n = SIZES[size]
     report = Report("memory beyond the graph, majority model of mean degree 6")
     kinds = {"simworld": "recording off", "plain": "plain NumPy/SciPy", "recorded": "metrics and events recorded"}
+    if size == Size.QUICK:
+        del kinds["recorded"]
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="simworld-bench-") as folder:
         ties = random_ties(n)

@@ -19,7 +19,7 @@ SAME = 1e-12
 # (nodes, arcs, rounds)
 SIZES = {
     Size.FULL: (100_000, 500_000, 15),
-    Size.QUICK: (100_000, 500_000, 9),
+    Size.QUICK: (100_000, 500_000, 5),
     Size.TINY: (2_000, 10_000, 2),
 }
 

@@ -16,7 +16,7 @@ from simworld.run import execute, prepare, start_run
 from tests.bench.measure import ROOT, Goal, Lap, Peak, Report, Size, lap, row
 
 # (agents, steps, agents of the smaller run that shows the growth)
-SIZES = {Size.FULL: (1_000, 100, 500), Size.QUICK: (300, 30, 150), Size.TINY: (20, 4, 10)}
+SIZES = {Size.FULL: (1_000, 100, 500), Size.QUICK: (200, 20, 100), Size.TINY: (12, 3, 6)}
 
 ENGINE = str(ROOT / "simworld")
 SCENARIO = str(ROOT / "scenarios")

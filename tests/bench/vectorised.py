@@ -12,7 +12,7 @@ AT_MOST = 3.0
 # (agents, steps a lap, rounds)
 SIZES = {
     Size.FULL: [(100_000, 20, 15), (1_000_000, 5, 11)],
-    Size.QUICK: [(100_000, 20, 9), (1_000_000, 3, 5)],
+    Size.QUICK: [(100_000, 10, 7), (300_000, 3, 5)],
     Size.TINY: [(2_000, 2, 2)],
 }
 

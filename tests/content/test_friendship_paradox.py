@@ -403,7 +403,8 @@ def test_only_the_commenters_turns_make_the_sentiment() -> None:
     ],
 )
 def test_one_side_ends_a_thread_and_a_refusal_ends_it(answer: dict[str, Any], comments: int) -> None:
-    world, said, _ = thread(lambda who, view: answer)
+    world, said, mind = thread(lambda who, view: answer)
+    assert len([name for _, _, name, _ in mind.seen if name == "CommentTurn"]) == 1
     assert len([e for e in said if e["kind"] != "refusal"]) == comments
     assert world.tables["posts"]["sentiment"][0] == pytest.approx(compound(KIND), abs=1e-12)
 
@@ -498,10 +499,14 @@ def test_every_lie_at_once_changes_nothing_and_every_one_is_counted() -> None:
     assert world.tables["posts"].n == 0
 
 
-def test_reactions_are_refused_in_the_first_step() -> None:
-    world = World(rng=1, graph=arcs(2, (1, 0)), mind=script({(1, 1, "Act"): {"choice": "like", "target_post": 0}}))
+@pytest.mark.parametrize("activation", ["simultaneous", "sequential"])
+def test_reactions_are_refused_in_the_first_step(activation: str) -> None:
+    """Also where one could be shown: in sequence, 0 has posted when 1 is asked."""
+    mind = script({(1, 0, "Act"): POST, (1, 1, "Act"): {"choice": "like", "target_post": 0}})
+    world = World(rng=1, graph=arcs(2, (1, 0)), activation=activation, mind=mind)
     (refusal,) = [e for e in advance(world, 1) if e["kind"] == "refusal"]
     assert json.loads(refusal["data"])["field"] == "choice"
+    assert not mind.shown("Act", 1)[1].can_react
 
 
 def test_an_unreadable_reason_is_an_empty_one() -> None:

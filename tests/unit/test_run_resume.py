@@ -58,9 +58,7 @@ def test_cut_after_every_step_and_resumed(
 ) -> None:
     monkeypatch.setattr(store, "SEAL_STEPS", 4)
     for after in (0, 1, 5, 9, 12, STEPS):
-        out = begin_and_cut(
-            scenario, tmp_path / f"{after}", after, seed=8, steps=STEPS, state_every=every
-        )
+        out = begin_and_cut(scenario, tmp_path / f"{after}", after, seed=8, steps=STEPS, state_every=every)
         assert sw.load_run(out).status == "interrupted"
         assert sw.load_run(out).digest is None
         assert_same_run(sw.resume(out), undisturbed[every])
@@ -70,7 +68,7 @@ def test_cut_after_every_step_and_resumed(
 def test_cut_and_resumed_again_and_again(scenario: str, undisturbed: dict[int, Run], tmp_path: Path) -> None:
     out = begin_and_cut(scenario, tmp_path / "run", 2, seed=8, steps=STEPS)
     for after in (3, 4, 9):
-        with pytest.raises(BaseException, match="^$"):
+        with pytest.raises(BaseException, match=r"^$"):
             sw.resume(out, progress=lambda t, n, m, after=after: cut_when(t == after))
         assert sw.load_run(out).status == "interrupted"
     run = sw.resume(out)
@@ -142,12 +140,12 @@ def test_a_plain_mesa_model_cut_and_resumed(tmp_path: Path, every: int) -> None:
 def test_killed_at_random_moments(
     scenario: str, undisturbed: dict[int, Run], tmp_path: Path, every: int, seed: int
 ) -> None:
-    """Four kills of one run, each at a moment nobody chose; resumes are killed too."""
+    """Three kills of one run, each at a moment nobody chose; resumes are killed too."""
     chance = np.random.default_rng(seed)
     call = {"seed": 8, "steps": STEPS, "state_every": every}
     order = {"scenario": scenario, "call": call, "out": str(tmp_path / "run"), "seal_steps": 2}
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         process = spawn(order)
         assert process.stdout is not None
         assert process.stdout.readline() == "go\n"
@@ -207,9 +205,7 @@ def test_a_kill_leaves_no_stray_file_behind(scenario: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_killed_before_the_first_step_is_recorded(
-    scenario: str, undisturbed: dict[int, Run], tmp_path: Path
-) -> None:
+def test_killed_before_the_first_step_is_recorded(scenario: str, undisturbed: dict[int, Run], tmp_path: Path) -> None:
     order = {"scenario": scenario, "call": {"seed": 8, "steps": STEPS}, "out": str(tmp_path / "run")}
     finished_by({**order, "die": ["in transaction", 2]}, code=9)
     assert sw.load_run(tmp_path / "run").steps == 0
@@ -286,7 +282,6 @@ def test_the_sign_of_zero_survives(tmp_path: Path) -> None:
     assert_resumes_exactly(tmp_path, "self.table['x'] *= -1.0\nself.emit('x', text=str(self.table['x'][0]))")
 
 
-@pytest.mark.xfail(strict=True, reason="World.retire leaves the handle in model.agents")
 def test_an_agent_retired_by_its_row_is_gone_in_both_lives(tmp_path: Path) -> None:
     body = "n = len(self.agents)\nif self.t == 2: self.retire(1)\nself.emit('n', item=n, value=len(self.agents))"
     assert_resumes_exactly(tmp_path, body)
@@ -305,6 +300,20 @@ def test_numbers_json_has_no_word_for_survive_in_metrics_and_events(tmp_path: Pa
         "self.metrics = lambda t=self.t: {'a': np.nan, 'b': np.inf, 'c': -0.0, 'd': np.float32(0.1), 'e': t % 2 == 0}"
     )
     assert_resumes_exactly(tmp_path, body)
+
+
+@pytest.mark.xfail(strict=True, reason="the hash sees the sign of a NaN, the journal's JSON does not")
+def test_a_nan_that_was_computed_is_the_nan_that_was_read_back(tmp_path: Path) -> None:
+    """0/0 and inf - inf give a NaN with the sign bit set on x86; ``np.nan`` has none."""
+    text = SMALL.replace(
+        "    def step(",
+        "    def metrics(self):\n        return {'r': np.copysign(np.nan, -1) if self.t > 2 else 0.5}\n\n    def step(",
+    )
+    (tmp_path / "small.py").write_text(text + "        self.emit('tick')\n")
+    whole = sw.run(str(tmp_path / "small.py"), steps=9, out=tmp_path / "whole")
+    out = begin_and_cut(str(tmp_path / "small.py"), tmp_path / "cut", 8, steps=9)
+    assert sw.load_run(out).steps > 2
+    assert_same_run(sw.resume(out), whole)
 
 
 def test_an_agents_handle_survives_with_what_it_knows(tmp_path: Path) -> None:

@@ -125,9 +125,7 @@ def test_a_disk_that_is_read_only(scenario: str, undisturbed: Run, disk: Disk) -
 @pytest.mark.xfail(strict=True, reason="a lock that cannot be opened counts as held: the run is said to be running")
 def test_a_killed_run_on_a_read_only_disk_is_interrupted(scenario: str, disk: Disk) -> None:
     place = disk("3m")
-    finished_by(
-        {"scenario": scenario, "call": {"steps": 6}, "out": str(place / "run"), "die": ["step 3", 1]}, code=9
-    )
+    finished_by({"scenario": scenario, "call": {"steps": 6}, "out": str(place / "run"), "die": ["step 3", 1]}, code=9)
     assert mounted("-o", "remount,ro", str(place))
     assert sw.load_run(place / "run").status == "interrupted"
 
@@ -243,6 +241,6 @@ def test_reading_a_run_that_grows(scenario: str, tmp_path: Path) -> None:
 def test_cut_runs_of_one_folder_do_not_share_a_lock(scenario: str, tmp_path: Path) -> None:
     out = begin_and_cut(scenario, tmp_path / "run", 1, seed=1, steps=3)
     assert not (out / ".lock").exists()
-    with pytest.raises(BaseException, match="^$"):
+    with pytest.raises(BaseException, match=r"^$"):
         sw.resume(out, progress=cut_at(2))
     assert sw.resume(out).status == "finished"

@@ -19,19 +19,17 @@ known = pytest.mark.xfail(strict=True, reason="see the text of the test")
 def test_a_rule_changed_by_one_coefficient_is_found_at_its_first_step_and_row(tmp_path: Path) -> None:
     scenario = write_hamlet(tmp_path)
     run = sw.run(scenario, seed=4, steps=6, out=tmp_path / "run")
-    # The traders' first change of stock is in step 2: the first of them joins in step 1.
-    write_hamlet(tmp_path, HAMLET.replace("goods[\"worth\"][goods.n // 2] *= 1.5", "goods[\"worth\"][goods.n // 2] *= 1.6"))
+    assert HAMLET.count("*= 1.5") == 1
+    write_hamlet(tmp_path, HAMLET.replace("*= 1.5", "*= 1.6"))
     outcome = run.verify()
     checks = {c.what: c for c in outcome.checks}
     assert not outcome
     assert checks["files"].ok
     assert checks["content"].ok
     detail = checks["run again"].detail
-    # Parcels come in steps 1 and 3, two at a time; from step 3 on one is revalued, 3.0 times the factor.
+    # Parcels of worth 1, 1 (step 1) and 3, 3 (step 3), where one is revalued for the first time: 3 times the factor.
     assert detail.startswith("step 3 differs: row ")
-    assert "recorded" in detail
-    assert "4.8" in detail
-    assert "4.5" in detail or "9" in detail
+    assert "(3, 'valued', -1, -1, 3, 9.8, '', ''), recorded (3, 'valued', -1, -1, 3, 9.5, '', '')" in detail
     assert detail.endswith("(the scenario's files have changed since)")
 
 
@@ -89,7 +87,8 @@ def test_verify_tells_of_its_progress(tmp_path: Path) -> None:
 # -- a step that fails ---------------------------------------------------------------------------------------------
 
 BROKEN = HAMLET.replace(
-    "    def tie(self, t):", "    def tie(self, t):\n        if t == 4:\n            raise ValueError(f'no ties on day {t}')"
+    "    def tie(self, t):",
+    "    def tie(self, t):\n        if t == 4:\n            raise ValueError(f'no ties on day {t}')",
 )
 
 
@@ -188,11 +187,10 @@ def test_what_cannot_be_recorded_fails_in_its_step(tmp_path: Path, body: str) ->
         sw.run(write_hamlet(tmp_path, text), steps=2, out=tmp_path / "run")
 
 
-@known
 @pytest.mark.parametrize("before, after", [
-    ("    visits: np.int32 = 0", "    visits: np.float16 = 0.0"),
     ("    visits: np.int32 = 0", "    id: int = 0"),
-    ('entities = {"parcels": Parcel}', 'entities = {"parcels": Parcel, "../up": Parcel}'),
+    pytest.param("    visits: np.int32 = 0", "    visits: np.float16 = 0.0", marks=known),
+    pytest.param('entities = {"parcels": Parcel}', 'entities = {"parcels": Parcel, "../up": Parcel}', marks=known),
 ])  # fmt: skip
 def test_names_and_types_that_a_run_cannot_keep_are_refused_before_it_begins(
     tmp_path: Path, before: str, after: str
@@ -219,7 +217,8 @@ def test_an_entity_cannot_take_the_name_of_another_stream(tmp_path: Path, name: 
     ({"seed": 2**63}, "seed = 9223372036854775808"), ({"seed": "7"}, "seed = '7'"),
     ({"steps": -1}, "steps = -1"), ({"steps": 2.0}, r"steps = 2\.0"), ({"state_every": -2}, "state_every = -2"),
     ({"rate": 7}, "rate = 7"), ({"raet": 0.5}, "did you mean 'rate'"), ({"mind": "ruls"}, "did you mean 'rules'"),
-    ({"observers": ["densty"]}, "did you mean 'density'"), ({"graph": "karat"}, "karat"), ({"cast": "nobody"}, "nobody"),
+    ({"observers": ["densty"]}, "did you mean 'density'"), ({"graph": "karat"}, "karat"),
+    ({"cast": "nobody"}, "nobody"),
 ])  # fmt: skip
 def test_a_wrong_call_is_one_line_and_no_folder(tmp_path: Path, call: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
@@ -231,7 +230,7 @@ def test_a_wrong_call_is_one_line_and_no_folder(tmp_path: Path, call: dict[str, 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="the output folder .* exists; name another or remove it first"):
+    with pytest.raises(UsageError, match=r"the output folder .* exists; name another or remove it first"):
         sw.run(write_hamlet(tmp_path), steps=1, out=tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
