@@ -114,8 +114,8 @@ def _spec(cls: type, name: str, annotation: Any) -> ColumnSpec:
         spec = ColumnSpec(name, np.dtype(annotation), annotation(0).item())
     else:
         raise ScenarioError(
-            f"{cls.__name__}.{name}: {annotation!r} is no column type; use bool, int, float, str, a numpy scalar type or "
-            "Literal of strings, or start the name with an underscore (underscored attributes are not saved)"
+            f"{cls.__name__}.{name}: {annotation!r} is no column type; use bool, int, float, str, a numpy scalar type "
+            "or Literal of strings, or start the name with an underscore (underscored attributes are not saved)"
         )
     try:
         if given is None:

@@ -3,7 +3,7 @@
 It knows no scenario and never turns a refusal into an action.
 """
 
-from simworld.mind._answers import Answers, checked
+from simworld.mind._answers import Answers, checked, possible
 from simworld.mind._minds import Mind, RuleMind, vectorised
 from simworld.mind._null import uniform_policy
 from simworld.mind._question import Check, ColumnDraws, Columns, Personas, Question
@@ -18,6 +18,7 @@ __all__ = [
     "Question",
     "RuleMind",
     "checked",
+    "possible",
     "uniform_policy",
     "vectorised",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from simworld.schema import Decision, Refusal
 __all__ = ["Answers", "checked", "checked_columns"]
 
 _PLAIN: dict[Any, str] = {bool: "b", int: "iu", float: "fiu"}
-"""Field types a column can be checked for without building an object, with the NumPy kinds each accepts, its own first."""
+"""Field types a column can be checked for without building an object, with the NumPy kinds each takes, its own first."""
 
 
 class Answers(Sequence[Decision | Refusal]):
@@ -34,11 +34,9 @@ class Answers(Sequence[Decision | Refusal]):
     ) -> None:
         if items is not None:
             fits = (question.decision, Refusal)
-            wrong = next((item for item in items if not isinstance(item, fits)), None)
-            if len(items) != len(question.ids) or wrong is not None:
-                what = (
-                    f"a {type(wrong).__name__} among them" if wrong is not None else f"{len(question.ids)} were asked"
-                )
+            wrong = [item for item in items if not isinstance(item, fits)]
+            if wrong or len(items) != len(question.ids):
+                what = f"a {type(wrong[0]).__name__} is among them" if wrong else f"{len(question.ids)} were asked"
                 raise TypeError(f"{len(items)} answers to {question.decision.__name__}, but {what}")
         self.decision = question.decision
         self.ids = question.ids
@@ -92,7 +90,8 @@ class Answers(Sequence[Decision | Refusal]):
         if self._columns is None:
             values = [refused if isinstance(a, Refusal) else getattr(a, field) for a in self._objects()]
             kind = self.decision.model_fields[field].annotation
-            return np.array(values) if values else np.zeros(0, kind if kind in _PLAIN else object)
+            dtype: Any = kind if kind in _PLAIN else object
+            return np.array(values) if values else np.zeros(0, dtype)
         column = np.asarray(self._columns[field])
         if self.refusals:
             # The mark keeps its value: -1 among booleans, NaN among whole numbers.
@@ -137,20 +136,26 @@ def one(question: Question, answer: Any) -> Decision | Refusal:
         return refusal_of(decision, error)
 
 
-def checked(question: Question, raw: Sequence[Any], observations: Iterable[Any]) -> Answers:
-    """Check raw answers, one an agent asked, against the schema and the question's own check."""
-    if question.check is None and (plain := _plain_fields(question.decision)) and len(plain) == 1:
+def checked(question: Question, raw: Sequence[Any]) -> Answers:
+    """Check raw answers, one an agent asked, against the schema; what does not fit is a refusal."""
+    if (plain := _plain_fields(question.decision)) and len(plain) == 1:
         # Bare values of one plain field are checked as a column: no object is built (0.9 µs each) unless asked for.
         ((name, info),) = plain.items()
         if set(map(type, raw)) == {info.annotation}:
             column = np.array(raw)
             if column.dtype.kind == _PLAIN[info.annotation][0]:  # else: beyond 64 bits
                 return checked_columns(question, {name: column})
-    items = [one(question, answer) for answer in raw]
-    if question.check is not None:
-        for i, (agent, item, observation) in enumerate(zip(question.ids.tolist(), items, observations, strict=True)):
-            if not isinstance(item, Refusal) and (fault := question.check(agent, item, observation)):
-                items[i] = Refusal(decision=question.decision.__name__, field=fault[0], reason=fault[1])
+    return Answers(question, [one(question, answer) for answer in raw])
+
+
+def possible(question: Question, answers: Answers) -> Answers:
+    """Turn the answers that the question's own check finds impossible into refusals, whichever mind gave them."""
+    if question.check is None:
+        return answers
+    items = list(answers)
+    for at, (agent, item, seen) in enumerate(zip(question.ids.tolist(), items, question.observations(), strict=True)):
+        if not isinstance(item, Refusal) and (fault := question.check(agent, item, seen)):
+            items[at] = Refusal(decision=question.decision.__name__, field=fault[0], reason=fault[1])
     return Answers(question, items)
 
 
@@ -179,14 +184,9 @@ def checked_columns(question: Question, columns: Mapping[str, Any]) -> Answers:
             f"return one array of shape ({n},) for each of {list(decision.model_fields)}"
         )
     plain = _plain_fields(decision)
-    if question.check is not None or not plain or len(arrays) != len(plain):
-        names = list(arrays)
+    if not plain or len(arrays) != len(plain):
         rows = zip(*(a.tolist() for a in arrays.values()), strict=True)
-        raw = [dict(zip(names, row, strict=True)) for row in rows]
-        items = [one(question, answer) for answer in raw]
-        if question.check is None:
-            return Answers(question, items)
-        return checked(question, items, question.observations())
+        return Answers(question, [one(question, dict(zip(arrays, row, strict=True))) for row in rows])
     refusals: dict[int, Refusal] = {}
     for name, array in arrays.items():
         kind = typing.cast(type, plain[name].annotation)

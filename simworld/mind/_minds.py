@@ -76,9 +76,10 @@ class RuleMind:
                 )
             columns = policy(question.personas(), question.observe, memories, question.column_draws())
             return checked_columns(question, columns)
-        seen = question.observations() if question.check is None else list(question.observations())
         remembered = repeat(None) if memories is None else map(memories.__getitem__, question.ids.tolist())
         draws = question.draws().each(len(question.ids))
-        asked = zip(question.personas(), seen, remembered, draws, strict=False)  # `remembered` may be endless
+        asked = zip(
+            question.personas(), question.observations(), remembered, draws, strict=False
+        )  # `remembered` may be endless
         raw = [policy(persona, observation, memory, rng) for persona, observation, memory, rng in asked]
-        return checked(question, raw, seen)
+        return checked(question, raw)

@@ -58,7 +58,8 @@ class Table:
     def _fitting(self, name: str, value: Any, n: int) -> npt.NDArray[Any]:
         spec = self.specs[name]
         array = np.asarray(spec.encode(value), object if spec.dtype == object else None)
-        if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+        whole = array.dtype.kind in "iu" and spec.dtype.kind in "iu" and bool((array.astype(spec.dtype) == array).all())
+        if not whole and not np.can_cast(array.dtype, spec.dtype, "same_kind"):
             raise ValueError(f"column {name!r} is of {spec.dtype}, got {array.dtype}")
         return np.broadcast_to(array, (n,))
 

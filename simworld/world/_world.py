@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from simworld.agent import Agent, ColumnSpec, Entity
 from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
-from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, uniform_policy
+from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, possible, uniform_policy
 from simworld.persona import Persona, sample_population
 from simworld.rng import Chance
 from simworld.schema import Decision, Globals, Params
@@ -352,6 +352,7 @@ class World(mesa.Model):
             asks_everyone=everyone,
         )
         answers, labels = self._route(question)
+        answers = possible(question, answers)
         for at, refusal in sorted(answers.refusals.items()):
             data = {**refusal.model_dump(), "mind": labels(at), "purpose": purpose}
             self.emit("refusal", agent=int(ids[at]), data=data)

@@ -68,7 +68,7 @@ def test_library_time_is_charged_to_its_callers(bench):
         library: (2, 2, 4.0, 4.0, {ours: (1, 1, 3.0, 3.0), theirs: (1, 1, 1.0, 1.0)}),
     }
     found = dict(charged(stats, lambda f: f[2] if f != library else None))
-    assert found == {"ours": 4.0, "theirs": 3.0}
+    assert found == {"ours": 4.0, "theirs": 3.0, "other": 0.0}
 
 
 def test_the_two_opinion_models_are_told_apart_when_they_differ(bench):
