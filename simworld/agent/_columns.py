@@ -103,6 +103,11 @@ def declared_columns(cls: type) -> dict[str, ColumnSpec]:
     }
 
 
+_NUMBERS = (
+    np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64,
+)  # fmt: skip
+
+
 def _spec(cls: type, name: str, annotation: Any) -> ColumnSpec:
     given = cls.__dict__.get(name, None)
     if typing.get_origin(annotation) is typing.Literal and all(isinstance(a, str) for a in typing.get_args(annotation)):
@@ -110,7 +115,7 @@ def _spec(cls: type, name: str, annotation: Any) -> ColumnSpec:
     elif annotation in _PLAIN:
         dtype, zero = _PLAIN[annotation]
         spec = ColumnSpec(name, np.dtype(dtype), zero)
-    elif isinstance(annotation, type) and issubclass(annotation, np.bool_ | np.integer | np.floating):
+    elif isinstance(annotation, type) and issubclass(annotation, _NUMBERS):
         spec = ColumnSpec(name, np.dtype(annotation), annotation(0).item())
     else:
         raise ScenarioError(

@@ -19,7 +19,7 @@ from simworld.schema import Decision, Refusal
 __all__ = ["Answers", "checked", "checked_columns"]
 
 _PLAIN: dict[Any, str] = {bool: "b", int: "iu", float: "fiu"}
-"""Field types a column can be checked for without building an object, with the NumPy kinds each takes, its own first."""
+"""Field types a column can be checked for without building an object, and the NumPy kinds each takes."""
 
 
 class Answers(Sequence[Decision | Refusal]):

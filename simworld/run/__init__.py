@@ -105,7 +105,7 @@ def resume(run: str | Path | Run, *, allow_changed: bool = False, progress: Prog
                 f"the files of scenario {prepared.plan.scenario!r} have changed since {found.path} began, so its end "
                 "may not fit its beginning; put them back, start the run anew, or say --allow-changed"
             )
-        prepared.society.notes.append(f"resumed after step {found.steps} with changed scenario files")
+        prepared.society.notes.append(f"resumed after step {found.checkpoint} with changed scenario files")
     execute(prepared, found.path, progress)
     return Run(found.path)
 

@@ -97,14 +97,23 @@ def events_frame(t: int, chunks: Sequence[Chunk]) -> Frame:
         else:
             dtype = NUMBERS[name][0]
             wide = [part if isinstance(part, np.ndarray) else np.full(m, part, dtype) for part, m in parts]
-            columns[name] = np.concatenate(wide) if wide else np.zeros(0, dtype)
+            columns[name] = one_nan(np.concatenate(wide)) if wide else np.zeros(0, dtype)
     return Frame(n, EVENTS, columns)
 
 
 def _plain(part: Any) -> Any:
     if isinstance(part, tuple):
         return list(part)
-    return part.item() if isinstance(part, np.generic) else part
+    return part.item() if isinstance(part, np.generic) else one_nan(part)
+
+
+def one_nan(column: Any) -> Any:
+    """Return a column with one NaN for all: its sign depends on the processor, and JSON does not keep it."""
+    if isinstance(column, np.ndarray) and column.dtype.kind == "f":
+        missing = np.isnan(column)
+        if missing.any():
+            return np.where(missing, column.dtype.type(np.nan), column)
+    return column
 
 
 def ties_frame(t: int, changes: TieChanges, kinds: Sequence[str]) -> Frame:
@@ -145,7 +154,7 @@ def table_frame(t: int, rows: Any, columns: Mapping[str, Any]) -> Frame:
     for name, column in columns.items():
         array = np.asarray(column)
         types[name] = TEXT if array.dtype == object else array.dtype.name
-        out[name] = array.tolist() if array.dtype == object else array
+        out[name] = array.tolist() if array.dtype == object else one_nan(array)
     return Frame(len(rows), types, out)
 
 
@@ -193,9 +202,9 @@ def _canonical(value: Any, kind: str) -> Any:
     return float(value) if kind.startswith("float") else bool(value) if kind == "bool" else int(value)
 
 
-def chained(previous: str, frames: Iterable[tuple[str, Frame]]) -> str:
-    """Return the next link of a hash chain: sha256 over the previous link and the frames of one step."""
-    digest = hashlib.sha256(previous.encode())
+def chained(previous: str, frames: Iterable[tuple[str, Frame]], rest: str = "") -> str:
+    """Return the next link of a hash chain: sha256 over the previous link, the frames of a step, and the rest."""
+    digest = hashlib.sha256(f"{previous}:{rest}".encode())
     for name, frame in frames:
         update_hash(digest, name, frame)
     return digest.hexdigest()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
-from simworld.errors import UsageError, did_you_mean
+from simworld.errors import CorruptRunError, UsageError, did_you_mean
 from simworld.persona import Persona
 from simworld.run._frames import EVENTS, TIES, changes_of, empty, panel, state_at
 from simworld.run._plan import Plan, metrics_frame
@@ -52,8 +53,11 @@ class Run:
         self._contents = Contents(path)
         self.manifest: dict[str, Any] = self._contents.manifest
         """What the manifest says."""
-        self.plan = Plan.model_validate(self.manifest["plan"])
-        """What was asked for."""
+        try:
+            self.plan = Plan.model_validate(self.manifest["plan"])
+            """What was asked for."""
+        except ValidationError as error:
+            raise CorruptRunError(f"{path / 'manifest.json'} has no readable plan; it was altered") from error
 
     @property
     def status(self) -> str:
@@ -72,6 +76,11 @@ class Run:
         if self._contents.is_finished:
             return int(self.manifest["steps_done"])
         return max((s["step"] for s in self._contents.steps()), default=0)
+
+    @property
+    def checkpoint(self) -> int:
+        """Last step with a recorded state, where a resume goes on; -1 before there is one."""
+        return max(self._recorded_steps(), default=-1)
 
     @cached_property
     def metrics(self) -> pl.DataFrame:
@@ -113,15 +122,24 @@ class Run:
         return panel(self._changes(name), self._recorded_steps())
 
     def state(self, t: int | None = None, table: str = "agents") -> pl.DataFrame:
-        """Return a state table after step ``t`` (the last by default), one row an id."""
-        return state_at(self._changes(table), self.steps if t is None else self._step(t))
+        """Return a state table after step ``t`` (the last recorded one by default), one row an id.
+
+        Raises:
+            UsageError: no such table or step, or one whose state was not recorded.
+        """
+        recorded = self._recorded_steps()
+        t = max(recorded, default=0) if t is None else self._step(t)
+        if t not in recorded:
+            near = max((s for s in recorded if s < t), default=0)
+            raise UsageError(f"the state of step {t} was not recorded (state_every); the one before it is {near}")
+        return state_at(self._changes(table), t)
 
     def _changes(self, name: str) -> pl.DataFrame:
         frame = self._contents.stream(name) if name not in ("events", "ties") else None
-        if frame is None:
-            known = sorted({s["stream"] for s in self._contents.segments()} - {"events", "ties"})
+        known = self.manifest["tables"]
+        if name not in known:
             raise UsageError(f"no table {name!r}{did_you_mean(name, known)}; this run has {known}")
-        return frame
+        return empty({"step": "int32", "id": "int64", "alive": "bool"}) if frame is None else frame
 
     def _recorded_steps(self) -> list[int]:
         return [s["step"] for s in self._contents.steps() if s["checkpoint"]]
@@ -148,15 +166,18 @@ class Run:
         kinds = self.manifest["tie_kinds"]
         if kind is not None and kind not in kinds:
             raise UsageError(f"no kind of tie {kind!r}{did_you_mean(kind, kinds)}; this run has {kinds}")
-        state = self.state(t)
-        n = max(state["id"].to_list(), default=-1) + 1
+        # Ties are known at every step, columns at the recorded ones.
+        state = self.state(max(s for s in self._recorded_steps() if s <= t))
+        changes = changes_of(self.ties.filter(pl.col("step") <= t), kinds)
+        n = max([*state["id"].to_list(), *changes.source.tolist(), *changes.target.tolist()], default=-1) + 1
         ties = SocialGraph(n, kinds, directed=self.manifest["directed"])
-        ties.apply(changes_of(self.ties.filter(pl.col("step") <= t), kinds))
+        ties.apply(changes)
         graph = ties.to_networkx(kinds[0] if kind is None else kind)
         lives = {row.pop("id"): row for row in state.drop("step").iter_rows(named=True) if row.pop("alive")}
-        graph.remove_nodes_from([node for node in graph if node not in lives])
+        gone = set(state["id"].to_list()) - lives.keys()
+        graph.remove_nodes_from([node for node in graph if node in gone])
         for node, attributes in lives.items():
-            if self.personas is not None:
+            if self.personas is not None and node < len(self.personas):
                 attributes["name"] = self.personas[node].name
             graph.nodes[node].update(attributes)
         return graph
@@ -181,7 +202,9 @@ class Run:
             ("digest", self.digest or "none before the run is finished"),
             ("folder", str(self.path)),
         ]
-        return rows + [("note", note) for note in m["notes"]]
+        rows += [("note", note) for note in m["notes"]]
+        # Notes and errors may quote a file or a model: no control characters reach a terminal.
+        return [(label, "".join(c if c.isprintable() else " " for c in text)) for label, text in rows]
 
     def __repr__(self) -> str:
         width = max(len(label) for label, _ in self.summary())

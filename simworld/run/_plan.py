@@ -75,14 +75,24 @@ def plain(value: Any) -> Any:
     """Return a metric as something JSON can hold: numbers stay what they are, the rest becomes text."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and math.isnan(value):
+        return math.nan  # one NaN for all: its sign depends on the processor
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray):
         value = value.tolist()
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=repr)
     try:
-        return json.dumps(value, sort_keys=True, default=lambda v: v.item() if isinstance(v, np.generic) else _text(v))
+        return json.dumps(value, sort_keys=True, default=_for_json)
     except (TypeError, ValueError):
         return _text(value)
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return value.item() if isinstance(value, np.generic) else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,11 @@ def prepare(
         state_every=state_every,
         record_events=record_events,
     )
+    for name, value in used.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"parameter {name} = {value!r:.80} cannot be written down as JSON: {error}") from error
     observing = make_observers(own, plan.observers)
     if isinstance(society, PlainModel):
         for one in observing:

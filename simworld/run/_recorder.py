@@ -98,7 +98,9 @@ class Recorder:
             if not self._plan.record_events:
                 frames["events"] = events_frame(record.t, [])
             self.events_chain = chained(self.events_chain, [("events", frames["events"])])
-            self.state_chain = chained(self.state_chain, [(n, f) for n, f in frames.items() if n != "events"])
+            self.state_chain = chained(
+                self.state_chain, [(n, f) for n, f in frames.items() if n != "events"], record.globals
+            )
             self._sink.commit(
                 record.t, frames, checkpoint=checkpoint, globals_json=record.globals, metrics=json.dumps(measured),
                 events_chain=self.events_chain, state_chain=self.state_chain,

@@ -9,6 +9,7 @@ import platform
 import shutil
 import signal
 import subprocess
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +21,12 @@ from typing import Any
 import polars as pl
 
 from simworld.errors import CorruptRunError, Interrupted, RunError, SimworldError, StorageError, UsageError
+from simworld.run._chain import check_chains
 from simworld.run._frames import TIES, changes_of, empty, state_at
 from simworld.run._plan import Plan
 from simworld.run._prepare import Prepared
 from simworld.run._recorder import Recorder
-from simworld.run._store import Contents, Store, parquet_bytes, write_whole
+from simworld.run._store import Contents, Store, manifest_hash, parquet_bytes, write_whole
 from simworld.scenario import find_lab
 from simworld.world import PlainModel
 
@@ -63,10 +65,11 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
         except OSError as error:
             raise UsageError(f"cannot make the run folder {path}: {error.strerror or error}; choose --out") from None
     try:
-        Store(path).close()  # a folder with a manifest has a journal, however early the process dies
-        for file, frame in prepared.inputs.frames().items():
-            write_whole(path / file, parquet_bytes(frame))
-        write_manifest(path, prepared.plan, prepared.society, "running", started=now.isoformat(timespec="seconds"))
+        Store(path, is_new=True).close()  # a folder with a manifest has a journal, however early the process dies
+        frames = prepared.inputs.frames()
+        files = {file: write_whole(path / file, parquet_bytes(frame)) for file, frame in frames.items()}
+        started = now.isoformat(timespec="seconds")
+        write_manifest(path, prepared.plan, prepared.society, "running", files=files, started=started)
     except StorageError:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -89,6 +92,7 @@ def write_manifest(path: Path, plan: Plan, society: Any, status: str, **more: An
         "git_commit": _git_commit(),
         **more,
     }
+    manifest["sha256"] = manifest_hash(manifest)
     write_whole(path / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
@@ -142,62 +146,66 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
     plan, society = prepared.plan, prepared.society
     store = Store(path)
     began = time.perf_counter()
-    started = Contents(path).manifest.get("started")
+    before = Contents(path).manifest
+    started, files = before.get("started"), before["files"]
     recorder = Recorder(plan, society, prepared.observers, store)
+    doing = ""
+
+    def record() -> None:
+        nonlocal doing
+        measured = recorder.take()
+        if progress is not None:
+            doing = "the progress callback"
+            progress(society.t, plan.steps, dict(measured))
+
     try:
-        doing = "the start"
+        doing = f"the start of {plan.scenario}"
         try:
             with stop_requests() as stop:
                 done = store.rewind()
                 if done >= 0:
                     _catch_up(prepared, recorder, path, done)
                 else:
-                    _take(recorder, plan, progress)
+                    record()
                 while society.t < plan.steps and society.running:
                     if stop.is_set():
                         recorder.flush()
                         raise Interrupted(
                             f"stopped after step {society.t} of {plan.steps}; go on with: simworld resume {path}"
                         )
-                    doing = f"step {society.t + 1}"
+                    doing = f"step {society.t + 1} of {plan.scenario}"
                     society.step()
-                    _take(recorder, plan, progress)
-                doing = "measuring the findings"
+                    record()
+                doing = f"measuring the findings of {plan.scenario}"
                 metrics, findings, digest = recorder.conclude()
-        except (RunError, Interrupted):
+        except (StorageError, CorruptRunError, Interrupted):
             raise
         except Exception as error:
             what = str(error) if isinstance(error, SimworldError) else f"{type(error).__name__}: {error}"
             raise RunError(
-                f"{doing} of {plan.scenario} failed{_place(error)}: {what}; "
-                f"mend it, then: simworld resume --allow-changed {path}"
+                f"{doing} failed{_place(error)}: {what}; mend it, then: simworld resume --allow-changed {path}"
             ) from error
-        write_whole(path / "metrics.parquet", parquet_bytes(metrics))
-        write_whole(path / "findings.parquet", parquet_bytes(findings))
+        for name, frame in (("metrics.parquet", metrics), ("findings.parquet", findings)):
+            files[name] = write_whole(path / name, parquet_bytes(frame))
         segments = store.finish()
         write_manifest(
             path, plan, society, "finished",
             started=started, ended=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - began, 3), steps_done=society.t,
             digest=digest["digest"], parts={k: v for k, v in digest.items() if k != "digest"},
-            segments=segments,
+            segments=segments, files=files,
         )  # fmt: skip
     except (RunError, Interrupted) as error:
         recorder.close()
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
         # The journal holds every step; a manifest that cannot be rewritten (a full disk) does not hinder a resume.
         with contextlib.suppress(StorageError):
-            write_manifest(path, plan, society, status, started=started, error=str(error), steps_done=society.t)
+            more = {"files": before["files"], "started": started, "error": str(error), "steps_done": society.t}
+            write_manifest(path, plan, society, status, **more)
         raise
     finally:
         recorder.close()
         store.close()
-
-
-def _take(recorder: Recorder, plan: Plan, progress: Progress | None) -> None:
-    measured = recorder.take()
-    if progress is not None:
-        progress(recorder.metrics[-1][0], plan.steps, measured)
 
 
 def _place(error: BaseException) -> str:
@@ -207,7 +215,8 @@ def _place(error: BaseException) -> str:
         frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
     engine = str(Path(__file__).resolve().parent.parent)
-    own = [f for f in frames if not f[0].startswith(engine) and "site-packages" not in f[0]]
+    others = (engine, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+    own = [f for f in frames if not f[0].startswith(others)]
     file, line = (own or frames)[-1]
     return f" at {os.path.basename(file)}:{line}"
 
@@ -215,6 +224,9 @@ def _place(error: BaseException) -> str:
 def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> None:
     """Bring a freshly made society to the last checkpoint of its folder."""
     contents = Contents(path)
+    contents.check_files()
+    streams = contents.streams()
+    check_chains(contents, streams)
     steps = contents.steps()
     last = steps[-1]
     if isinstance(prepared.society, PlainModel):
@@ -224,9 +236,9 @@ def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> 
         society.drain()
         tables = {}
         for name, table in society.tables.items():
-            changed = contents.stream(name)
+            changed = streams.get(name)
             tables[name] = table.rows(society.ids[:0]) if changed is None else _columns(state_at(changed, done))
-        ties = contents.stream("ties")
+        ties = streams.get("ties")
         later = empty(TIES) if ties is None else ties.filter(pl.col("step").is_between(1, done))
         society.restore(done, tables, changes_of(later, society.tie_kinds), last["globals"])
         society.drain()

@@ -2,11 +2,12 @@
 
 A step is one transaction of the journal. At a checkpoint the journal's frames are sealed: each stream is written to a
 temporary file, synced, renamed, and only then, in one transaction, entered in the table of segments and dropped from
-the journal. Killed in between, the file without an entry is written again, with the same bytes and the same name.
+the journal. Killed in between, the file without an entry is removed by the next resume and its rows sealed again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -53,7 +54,9 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; free space or permissions, then: simworld resume"
         ) from error
-    except sqlite3.Error as error:
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise CorruptRunError(f"{path} was altered or is damaged: {error}") from error
         raise StorageError(f"cannot write {path}: {error}; free space or permissions, then: simworld resume") from error
 
 
@@ -61,8 +64,9 @@ def write_whole(path: Path, content: bytes) -> str:
     """Write a file so that it is there whole or not at all, and return its sha256."""
     temporary = path.with_name(path.name + ".tmp")
     with writing(path):
-        path.parent.mkdir(exist_ok=True)
         try:
+            if path.parent.name in ("events", "state", "inputs"):
+                path.parent.mkdir(exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -100,17 +104,28 @@ def is_being_written(path: Path) -> bool:
     try:
         with FileLock(path / ".lock", timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:
+        return False  # a disk that cannot be written is not being written
 
 
 class Store:
     """One run's folder, open for writing by one process; one thread of it at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_new: bool = False) -> None:
+        """Open a folder; a new one gets a journal.
+
+        Raises:
+            UsageError: another process is writing it.
+            CorruptRunError: its journal is missing or cannot be read.
+        """
         from filelock import FileLock, Timeout
 
         self.path = path
+        journal = path / "journal.sqlite"
+        if not is_new and not (journal.exists() and journal.stat().st_size):
+            raise CorruptRunError(f"{journal} is missing or empty; without it the run cannot be resumed")
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -119,6 +134,13 @@ class Store:
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
         self.journal = path / "journal.sqlite"
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
         with writing(self.journal):
             self._db = sqlite3.connect(self.journal, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA page_size=32768")  # large blobs: a long chain of small pages is slow
@@ -184,6 +206,11 @@ class Store:
             last = self._db.execute("SELECT coalesce(max(step), -1) FROM steps WHERE checkpoint").fetchone()[0]
             self._db.execute("DELETE FROM steps WHERE step > ?", (last,))
             self._db.execute("DELETE FROM pending WHERE step > ?", (last,))
+        known = {self.path / entry["file"] for entry in _entries(self._db)}
+        for folder in ("events", "state"):
+            for stray in sorted((self.path / folder).glob("*")):
+                if stray not in known:
+                    stray.unlink()  # written whole or in part by a process that died before it was entered
         return int(last)
 
     @contextmanager
@@ -200,22 +227,33 @@ class Store:
     def finish(self) -> list[dict[str, Any]]:
         """Seal the rest, fold the write-ahead log into the journal, and return the segments."""
         self.seal()
-        with writing(self.journal):
-            # Without a log beside it, a reader of the finished run creates no file.
+        # Without a log beside it, a reader of the finished run creates no file. A reader of this moment may hinder it.
+        self._db.execute("PRAGMA busy_timeout=2000")
+        with contextlib.suppress(sqlite3.OperationalError):
             self._db.execute("PRAGMA journal_mode=DELETE")
         return _entries(self._db)
 
     def close(self) -> None:
         """Close the journal and let go of the folder."""
-        self._db.close()
-        self._lock.release()
+        if hasattr(self, "_db"):
+            self._db.close()
         (self.path / ".lock").unlink(missing_ok=True)
+        self._lock.release()
 
 
 def _entries(db: sqlite3.Connection) -> list[dict[str, Any]]:
     names = ("stream", "first", "last", "file", "rows", "sha256", "chain")
     rows = db.execute(f"SELECT {', '.join(names)} FROM segments ORDER BY stream, first").fetchall()
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+NEEDED = {"status", "plan", "mind_note", "notes", "tie_kinds", "directed", "tables", "files", "versions"}
+NEEDED_AT_THE_END = {"steps_done", "digest", "parts", "segments"}
+
+
+def manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """Return the sha256 of what a manifest says."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 class Contents:
@@ -230,6 +268,9 @@ class Contents:
             raise UsageError(f"{path} is not a run: it has no manifest.json (simworld show lists runs)") from None
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise CorruptRunError(f"{path / 'manifest.json'} cannot be read: {error}") from error
+        missing = (NEEDED | (NEEDED_AT_THE_END if self.is_finished else set())) - self.manifest.keys()
+        if missing:
+            raise CorruptRunError(f"{path / 'manifest.json'} lacks {sorted(missing)}; it was altered or is damaged")
         if version != 1:
             raise CorruptRunError(f"{path / 'manifest.json'} has format {version!r}; this simworld reads format 1")
 
@@ -265,7 +306,30 @@ class Contents:
             rows = db.execute(f"SELECT {', '.join(names)} FROM steps ORDER BY step").fetchall()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def segment(self, entry: Mapping[str, Any], *, check: bool = False) -> pl.DataFrame:
+    def check_files(self) -> None:
+        """Compare every file with the sha256 that was taken when it was written.
+
+        Raises:
+            CorruptRunError: it names each file that is missing, truncated or altered.
+        """
+        faults = []
+        stated = {k: v for k, v in self.manifest.items() if k != "sha256"}
+        if self.manifest.get("sha256") != manifest_hash(stated):
+            faults.append(f"{self.path / 'manifest.json'} was altered")
+        for entry in self.segments():
+            try:
+                self.segment(entry)
+            except CorruptRunError as error:
+                faults.append(str(error))
+        for name in self.manifest["files"]:
+            try:
+                self.parquet(name)
+            except CorruptRunError as error:
+                faults.append(str(error))
+        if faults:
+            raise CorruptRunError("; ".join(faults))
+
+    def segment(self, entry: Mapping[str, Any]) -> pl.DataFrame:
         """Read one segment.
 
         Raises:
@@ -274,16 +338,18 @@ class Contents:
         file = self.path / str(entry["file"])
         try:
             content = file.read_bytes()
+        except FileNotFoundError as error:
+            raise CorruptRunError(f"{file} is missing") from error
         except OSError as error:
             raise CorruptRunError(f"{file} cannot be read: {error.strerror or error}") from error
-        if check and hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise CorruptRunError(f"{file} was truncated or altered: its sha256 is not the one in the manifest")
         try:
             return pl.read_parquet(io.BytesIO(content))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise CorruptRunError(f"{file} is not whole Parquet: {error}") from error
 
-    def stream(self, name: str, *, check: bool = False) -> pl.DataFrame | None:
+    def stream(self, name: str) -> pl.DataFrame | None:
         """Return all rows of a stream, sealed or not, in step order; None when it never had any."""
         if self.is_finished:
             entries, blobs = self.segments(), []
@@ -294,16 +360,23 @@ class Contents:
                 entries = _entries(db)
                 query = "SELECT frame FROM pending WHERE stream = ? ORDER BY step"
                 blobs = db.execute(query, (name,)).fetchall()
-        frames = [self.segment(s, check=check) for s in entries if s["stream"] == name]
-        frames += [unpack(b).polars() for (b,) in blobs]
+        frames = [self.segment(s) for s in entries if s["stream"] == name]
+        try:
+            frames += [unpack(b).polars() for (b,) in blobs]
+        except (ValueError, KeyError, TypeError, IndexError, pl.exceptions.PolarsError) as error:
+            raise CorruptRunError(f"{self.path / 'journal.sqlite'} holds an unreadable frame: {error}") from error
         return pl.concat(frames) if frames else None
 
+    def streams(self) -> dict[str, pl.DataFrame]:
+        """Return all rows of every stream that has any."""
+        names = ("events", "ties", *self.manifest["tables"])
+        return {name: frame for name in names if (frame := self.stream(name)) is not None}
+
     def parquet(self, name: str) -> pl.DataFrame | None:
-        """Read one of the run's single files, or None when it has none."""
-        file = self.path / name
-        if not file.exists():
-            return None
-        try:
-            return pl.read_parquet(file)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise CorruptRunError(f"{file} is not whole Parquet: {error}") from error
+        """Read one of the run's single files, or None when it has none.
+
+        Raises:
+            CorruptRunError: it is missing, truncated or altered.
+        """
+        sha256 = self.manifest["files"].get(name)
+        return None if sha256 is None else self.segment({"file": name, "sha256": sha256})

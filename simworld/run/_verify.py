@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from simworld.errors import CorruptRunError, SimworldError
-from simworld.run._frames import EVENTS, TIES, Frame, chained, empty, frame_of
+from simworld.run._chain import by_step, check_chains
+from simworld.run._frames import Frame
 from simworld.run._plan import Plan
 from simworld.run._prepare import Prepared, prepare_again
 from simworld.run._recorder import Recorder, digest_of
@@ -57,56 +58,35 @@ def verify(path: Path, *, again: bool = True, progress: Progress | None = None) 
     """
     contents = Contents(path)
     checks: list[Check] = []
-    streams: dict[str, pl.DataFrame] | None = {}
     try:
-        entries = contents.segments()
-        for entry in entries:
-            contents.segment(entry, check=True)
-        names = dict.fromkeys(["events", "ties", *(e["stream"] for e in entries)])
-        streams = {name: f for name in names if (f := contents.stream(name)) is not None}
-        checks.append(Check("files", True, f"{len(entries)} sealed segments are what was written"))
+        contents.check_files()
+        n = len(contents.segments()) + len(contents.manifest["files"])
+        checks.append(Check("files", True, f"{n} files are what was written"))
     except CorruptRunError as error:
-        streams = None
         checks.append(Check("files", False, str(error)))
-    if streams is not None:
+    streams: dict[str, pl.DataFrame] | None = None
+    try:
+        streams = contents.streams()
         checks.append(_content(contents, streams))
+    except CorruptRunError as error:
+        checks.append(Check("content", False, str(error)))
     if again:
         checks.append(_again(path, contents, streams, progress))
     return Verification(tuple(checks))
 
 
-def _by_step(streams: Mapping[str, pl.DataFrame]) -> dict[str, dict[int, pl.DataFrame]]:
-    return {
-        name: {int(key[0]): part for key, part in frame.partition_by("step", as_dict=True, maintain_order=True).items()}
-        for name, frame in streams.items()
-    }
-
-
 def _content(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> Check:
-    try:
-        steps = contents.steps()
-        parts = _by_step(streams)
-        events = state = ""
-        tables = list(contents.manifest.get("tables", ()))
-        for step in steps:
-            t = step["step"]
-            events = chained(events, [("events", frame_of(parts.get("events", {}).get(t, empty(EVENTS))))])
-            names = ["ties", *(tables if step["checkpoint"] else [])]
-            state = chained(state, [(n, frame_of(parts.get(n, {}).get(t, empty(TIES)))) for n in names])
-            if (events, state) != (step["events_chain"], step["state_chain"]):
-                which = "events" if events != step["events_chain"] else "state"
-                return Check("content", False, f"the {which} of step {t} are not what was recorded then")
-        if contents.is_finished:
-            metrics, findings = contents.parquet("metrics.parquet"), contents.parquet("findings.parquet")
-            if metrics is None or findings is None:
-                return Check("content", False, f"{contents.path}: metrics.parquet or findings.parquet is missing")
-            found = digest_of(events, state, metrics, findings)["digest"]
-            if found != contents.manifest["digest"]:
-                return Check("content", False, f"it hashes to {found}, the manifest says {contents.manifest['digest']}")
-            return Check("content", True, f"it hashes to the digest {found}")
-    except CorruptRunError as error:
-        return Check("content", False, str(error))
-    return Check("content", True, f"{len(steps)} steps recorded so far hash to their chain; the run is not finished")
+    events, state = check_chains(contents, streams)
+    if not contents.is_finished:
+        steps = len(contents.steps())
+        return Check("content", True, f"{steps} steps recorded so far hash to their chain; the run is not finished")
+    metrics, findings = contents.parquet("metrics.parquet"), contents.parquet("findings.parquet")
+    if metrics is None or findings is None:
+        raise CorruptRunError(f"{contents.path / 'manifest.json'} names no metrics or findings")
+    found = digest_of(events, state, metrics, findings)["digest"]
+    if found != contents.manifest["digest"]:
+        return Check("content", False, f"it hashes to {found}, the manifest says {contents.manifest['digest']}")
+    return Check("content", True, f"it hashes to the digest {found}")
 
 
 class _Comparison:
@@ -114,7 +94,7 @@ class _Comparison:
 
     def __init__(self, contents: Contents, streams: Mapping[str, pl.DataFrame] | None) -> None:
         self._steps = {s["step"]: s for s in contents.steps()}
-        self._streams = None if streams is None else _by_step(streams)
+        self._streams = None if streams is None else by_step(streams)
         self.last = max(self._steps, default=-1)
 
     def commit(

@@ -30,6 +30,32 @@ class Chunk:
     columns: Mapping[str, Any]
 
 
+def checked_text(value: Any) -> Any:
+    """Return a text that can be written as UTF-8.
+
+    Raises:
+        ValueError: it is no text, or holds half a surrogate pair.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"a text was expected, got {value!r:.100}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the text {value!r:.100} cannot be written as UTF-8") from error
+    return value
+
+
+def _exactly(name: str, array: npt.NDArray[Any]) -> Any:
+    dtype = NUMBERS[name][0]
+    with np.errstate(invalid="ignore"):
+        cast = array.astype(dtype)
+        same = (cast == array) | (np.isnan(cast) if cast.dtype.kind == "f" else False)
+    if array.dtype.kind not in "iufb" or not same.all():
+        raise ValueError(f"event column {name!r} takes {np.dtype(dtype).name}, got {array!r:.100}")
+    return cast if array.ndim else cast[()]
+
+
 class EventBuffer:
     """Events since the last `drain`, in the order in which they were committed."""
 
@@ -42,6 +68,8 @@ class EventBuffer:
     def one(self, kind: str, agent: int, target: int, item: int, value: float, text: str, data: Any) -> None:
         """Append one event."""
         packed = "" if data is None else json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        for what in (kind, text, packed):
+            checked_text(what)
         self._rows.append((kind, agent, target, item, value, text, packed))
         self.counts[kind] += 1
 
@@ -55,7 +83,7 @@ class EventBuffer:
             raise ValueError(f"event columns of {kind!r} differ in length: { {k: a.shape for k, a in arrays.items()} }")
         self._flush()
         # Copied: the caller may hand over live columns of the table.
-        typed = {k: a.astype(NUMBERS[k][0]) if a.ndim else NUMBERS[k][0](a) for k, a in arrays.items()}
+        typed = {k: _exactly(k, a) for k, a in arrays.items()}
         self._chunks.append(Chunk(n, {"kind": kind, **typed}))
         self.counts[kind] += n
 

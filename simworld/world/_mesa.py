@@ -10,6 +10,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,22 @@ def rekey(model: Any, seed: int, t: int) -> None:
     """Key Mesa's own generators anew for step ``t``, so that what they give after a resume is what they gave before."""
     model.random.seed(derive_seed(seed, "mesa", "random", t))
     model.rng = stream(seed, "mesa", "rng", t)
+
+
+def every_type(model: Any, classes: tuple[type, ...]) -> Any:
+    """Return Mesa's agents by class, with an empty set for a class nobody is of (now, or any more)."""
+    for cls in classes:
+        if cls not in model._agents_by_type:
+            model._agents_by_type[cls] = type(model._all_agents)([], random=model.random)
+    return model._agents_by_type
+
+
+def in_row_order(model: Any) -> None:
+    """Undo a lasting shuffle or sort of the agents: the order is no state, so a resume could not know it."""
+    for agents in (model._all_agents, *model._agents_by_type.values()):
+        rows = [agent.row for agent in agents]
+        if any(a > b for a, b in pairwise(rows)):
+            agents.sort("row", ascending=True, inplace=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from simworld.agent import ColumnSpec
 from simworld.errors import ScenarioError
+from simworld.world._events import checked_text
 
 ALIVE = ColumnSpec("alive", np.dtype(np.bool_), True)
 
@@ -77,10 +78,12 @@ class Table:
         for name, column in self.columns.items():
             if known:
                 old, new = shown[name], column[:known]
-                with np.errstate(invalid="ignore"):
-                    unequal = old != new
                 if new.dtype.kind == "f":
-                    unequal &= ~(np.isnan(old) & np.isnan(new))
+                    # By bits, so that 0.0 turning into -0.0 is seen; a NaN is a NaN.
+                    bits = f"u{new.itemsize}"
+                    unequal = (old.view(bits) != new.view(bits)) & ~(np.isnan(old) & np.isnan(new))
+                else:
+                    unequal = old != new
                 differs[:known] |= unequal
         rows = np.flatnonzero(differs)
         if shown and known == self.n:
@@ -92,10 +95,13 @@ class Table:
 
     def rows(self, at: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         """Return the given rows as columns, labels in place of codes."""
-        return {
-            name: self.text(name)[at] if spec.categories else self.columns[name][at]
-            for name, spec in self.specs.items()
-        }
+        out = {}
+        for name, spec in self.specs.items():
+            out[name] = self.text(name)[at] if spec.categories else self.columns[name][at]
+            if spec.dtype == object:
+                for text in out[name]:
+                    checked_text(text)
+        return out
 
     def restore(self, columns: Mapping[str, Any]) -> None:
         """Replace the whole content by columns as `rows` gave them, row 0 first."""

@@ -115,8 +115,8 @@ class World(mesa.Model):
         self.table = Table(_agent_columns(type(self).agent_classes))
         self.tables: dict[str, Table] = {"agents": self.table}
         for name, entity in type(self).entities.items():
-            if name in ("agents", "events", "ties"):
-                raise ScenarioError(f"an entity table cannot be called {name!r}; the run has a table of that name")
+            if name in ("agents", "events", "ties") or not name.isidentifier():
+                raise ScenarioError(f"an entity table cannot be called {name!r}; choose another plain word")
             self.tables[name] = Table(entity.columns)
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
         self.personas: list[Persona] | None = None
@@ -283,7 +283,7 @@ class World(mesa.Model):
     def agents_by_type(self) -> Any:
         """Living agents by class, as Mesa AgentSets."""
         self._make_handles()
-        return self._agents_by_type
+        return _mesa.every_type(self, type(self).agent_classes)
 
     def remove_all_agents(self) -> None:
         """Take every agent out, as `Agent.remove` does."""
@@ -497,6 +497,7 @@ class World(mesa.Model):
         self._asked.clear()
         self._activations = 0
         _mesa.rekey(self, self.seed, self.t)
+        _mesa.in_row_order(self)
         type(self).step(self)
         if self.finished():
             self.running = False

@@ -38,7 +38,9 @@ def test_exports_change_on_purpose() -> None:
     now = "".join(f"{name}: {' '.join(sorted(importlib.import_module(name).__all__))}\n" for name in sorted(names))
     if os.environ.get("UPDATE_EXPORTS"):
         EXPORTS.write_text(now, "utf-8")
-    assert now == EXPORTS.read_text("utf-8"), "public names changed; if on purpose: UPDATE_EXPORTS=1 pytest tests/architecture"
+    assert now == EXPORTS.read_text("utf-8"), (
+        "public names changed; if on purpose: UPDATE_EXPORTS=1 pytest tests/architecture"
+    )
 
 
 def test_every_public_name_is_there() -> None:
@@ -56,7 +58,8 @@ def refuse(*a, **k): raise AssertionError("network at import")
 socket.socket.connect = refuse
 before = dict(os.environ), list(sys.path), list(sys.meta_path), multiprocessing.get_start_method(allow_none=True)
 import simworld, simworld.cli, simworld.errors
-assert before == (dict(os.environ), list(sys.path), list(sys.meta_path), multiprocessing.get_start_method(allow_none=True))
+after = dict(os.environ), list(sys.path), list(sys.meta_path), multiprocessing.get_start_method(allow_none=True)
+assert before == after
 heavy = {"litellm", "chromadb", "plotly", "mesa", "numpy", "pydantic", "polars", "networkx", "rich"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -74,7 +77,12 @@ heavy = {"litellm", "chromadb", "plotly"} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 
@@ -98,7 +106,9 @@ def readme_scenario() -> str:
 
 def test_the_scenario_of_the_readme_runs_and_verifies(tmp_path: Path) -> None:
     (tmp_path / "rumour.py").write_text(readme_scenario(), "utf-8")
-    runs = {mind: sw.run(str(tmp_path / "rumour.py"), seed=1, mind=mind, out=tmp_path / mind) for mind in ("rules", "null")}
+    runs = {
+        mind: sw.run(str(tmp_path / "rumour.py"), seed=1, mind=mind, out=tmp_path / mind) for mind in ("rules", "null")
+    }
     for run in runs.values():
         assert run.metrics["informed"][-1] == 1.0
         assert run.events["kind"].unique().to_list() == ["told"]
@@ -136,7 +146,12 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     def simworld(*args: str) -> str:
         # -P keeps the checkout's folder out of the path; the installed packages stay.
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "simworld", *args], cwd=empty, env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, "-P", "-m", "simworld", *args],
+            cwd=empty,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -10,8 +10,7 @@ from typing import Any
 
 from simworld.run import load_run, prepare, start_run
 from simworld.run._recorder import Recorder
-from simworld.run._runner import write_manifest
-from simworld.run._store import Store, parquet_bytes, write_whole
+from simworld.run._store import Store
 from tests.bench.majority import Majority, random_ties
 from tests.bench.measure import Goal, Lap, Peak, Report, Row, Size, cpu_ratio, lap, ratio, row
 
@@ -55,7 +54,7 @@ class Recorded:
     seal: Lap | None = None
     """One more step, and sealing all events and metrics so far."""
     end: float = 0.0
-    """Seconds of the last step with its state, of sealing that, metrics and manifest."""
+    """Seconds of the last step with its state, of sealing that, and of the digest."""
     mb: float = 0.0
     """Size of the run's folder, 10**6 bytes."""
     peak_mb: float = 0.0
@@ -118,15 +117,8 @@ def one_run(ties: Any, n: int, steps: int, variant: Variant, folder: Path) -> Re
     def end() -> None:
         society.step()
         recorder.take()
-        metrics, findings, digest = recorder.conclude()
-        write_whole(path / "metrics.parquet", parquet_bytes(metrics))
-        write_whole(path / "findings.parquet", parquet_bytes(findings))
-        segments = store.finish()
-        parts = {k: v for k, v in digest.items() if k != "digest"}
-        write_manifest(
-            path, prepared.plan, society, "finished",
-            digest=digest["digest"], parts=parts, segments=segments, steps_done=steps + 2,
-        )  # fmt: skip
+        recorder.conclude()
+        store.finish()
         recorder.close()
         store.close()
 
@@ -157,7 +149,7 @@ def bench(size: Size) -> Report:
         f"step (the recorder's thread is waited for every {BLOCK} steps), plus sealing all of it to Parquet with "
         "fsync. CPU is the same ratio in CPU time of all threads.",
         "not in it, lines of their own: the start, once a run (inputs, starting ties and state to the journal and to "
-        "sealed Parquet, manifest), and the end (last state, metrics, manifest). With state: for information.",
+        "sealed Parquet, manifest), and the end (last state, digest). With state: for information.",
     ]
     return report
 

@@ -83,7 +83,6 @@ def test_a_callback_that_only_looks_changes_nothing(scenario: str, once: Run, tm
     assert_same_run(run, once)
 
 
-@pytest.mark.xfail(strict=True, reason="the callback gets the very dict that is recorded")
 def test_a_callback_that_writes_into_its_metrics_changes_nothing(scenario: str, once: Run, tmp_path: Path) -> None:
     def tidy(t: int, n: int, metrics: Any) -> None:
         metrics["step"] = t
@@ -119,7 +118,6 @@ def test_the_digest_is_no_part_of_the_clock(once: Run) -> None:
     assert len(json.dumps(once.manifest["parts"])) > 3 * 64
 
 
-@pytest.mark.xfail(strict=True, reason="plain() writes a set in hash order")
 @pytest.mark.slow
 def test_a_set_among_a_models_reporters_is_the_same_text_in_any_process(tmp_path: Path) -> None:
     (tmp_path / "plain.py").write_text(

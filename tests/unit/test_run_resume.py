@@ -193,7 +193,6 @@ def test_killed_where_it_hurts(
     assert hashes(run.path) == hashes(sw.resume(run).path)
 
 
-@pytest.mark.xfail(strict=True, reason="a segment renamed but not entered, and its .tmp, stay for ever")
 @pytest.mark.slow
 def test_a_kill_leaves_no_stray_file_behind(scenario: str, tmp_path: Path) -> None:
     """A segment that was renamed but not entered is written again or removed; so is a temporary file."""
@@ -277,7 +276,6 @@ def assert_resumes_exactly(folder: Path, body: str) -> None:
         assert_same_run(sw.resume(out), whole)
 
 
-@pytest.mark.xfail(strict=True, reason="Table.changed takes -0.0 for 0.0, so the change is not recorded")
 def test_the_sign_of_zero_survives(tmp_path: Path) -> None:
     assert_resumes_exactly(tmp_path, "self.table['x'] *= -1.0\nself.emit('x', text=str(self.table['x'][0]))")
 
@@ -287,7 +285,6 @@ def test_an_agent_retired_by_its_row_is_gone_in_both_lives(tmp_path: Path) -> No
     assert_resumes_exactly(tmp_path, body)
 
 
-@pytest.mark.xfail(strict=True, reason="the order of the AgentSet is not restored")
 def test_agents_sorted_in_place_are_found_in_the_same_order(tmp_path: Path) -> None:
     """``model.agents`` is the set itself; to shuffle it in place is legal Mesa."""
     body = "self.agents.shuffle(inplace=True)\nself.emit('order', text=str([a.row for a in self.agents]))"
@@ -302,7 +299,6 @@ def test_numbers_json_has_no_word_for_survive_in_metrics_and_events(tmp_path: Pa
     assert_resumes_exactly(tmp_path, body)
 
 
-@pytest.mark.xfail(strict=True, reason="the hash sees the sign of a NaN, the journal's JSON does not")
 def test_a_nan_that_was_computed_is_the_nan_that_was_read_back(tmp_path: Path) -> None:
     """0/0 and inf - inf give a NaN with the sign bit set on x86; ``np.nan`` has none."""
     text = SMALL.replace(
@@ -321,7 +317,6 @@ def test_an_agents_handle_survives_with_what_it_knows(tmp_path: Path) -> None:
     assert_resumes_exactly(tmp_path, body)
 
 
-@pytest.mark.xfail(strict=True, reason="agents_by_type keeps an empty set in one life and has no such key in the other")
 def test_a_class_whose_last_agent_left_is_still_a_class(tmp_path: Path) -> None:
     file = tmp_path / "small.py"
     text = SMALL.replace("class W", "class B(A):\n    y: int = 1\n\n\nclass W").replace("(A,)", "(A, B)")

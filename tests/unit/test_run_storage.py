@@ -122,7 +122,6 @@ def test_a_disk_that_is_read_only(scenario: str, undisturbed: Run, disk: Disk) -
     assert_same_run(sw.resume(out), undisturbed)
 
 
-@pytest.mark.xfail(strict=True, reason="a lock that cannot be opened counts as held: the run is said to be running")
 def test_a_killed_run_on_a_read_only_disk_is_interrupted(scenario: str, disk: Disk) -> None:
     place = disk("3m")
     finished_by({"scenario": scenario, "call": {"steps": 6}, "out": str(place / "run"), "die": ["step 3", 1]}, code=9)
@@ -199,7 +198,6 @@ def test_a_second_writer_in_the_same_process_is_refused(scenario: str, tmp_path:
     assert run.status == "finished"
 
 
-@pytest.mark.xfail(strict=True, reason="PRAGMA journal_mode=DELETE fails while anybody reads; the run counts as failed")
 def test_somebody_who_reads_does_not_make_the_run_fail(scenario: str, tmp_path: Path) -> None:
     readers: list[sqlite3.Connection] = []
 

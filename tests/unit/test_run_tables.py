@@ -19,7 +19,6 @@ from simworld.run import Run, export
 from simworld.scenario import load, resolve
 from tests.unit.test_run_society import HAMLET, begin_and_cut, write_hamlet
 
-known = pytest.mark.xfail(strict=True, reason="see the text of the test")
 STEPS = 8
 NO_PERSONAS = HAMLET.replace("with_personas = True", "with_personas = False").replace(
     "persona.name", '"someone"').replace("self.personas[agent].name", "agent").replace(
@@ -120,7 +119,6 @@ def test_states_that_were_not_recorded(lab: Path, run: Run) -> None:
     assert_frame_equal(sparse.ties, run.ties)
 
 
-@known
 def test_a_state_that_was_not_recorded_is_not_told_as_another(lab: Path, run: Run) -> None:
     """state(5) of a run that recorded step 3 is the state of step 3 with 5 written beside it."""
     sparse = sw.run(run.plan.scenario, seed=2, steps=STEPS, state_every=3, out=lab / "sparse2")
@@ -128,7 +126,6 @@ def test_a_state_that_was_not_recorded_is_not_told_as_another(lab: Path, run: Ru
         sparse.state(5)
 
 
-@known
 def test_the_graph_of_a_step_between_recorded_states(lab: Path, run: Run, seen: Seen) -> None:
     """Ties are recorded in every step, agents are not: who joined since raises GraphError 'no node'."""
     sparse = sw.run(run.plan.scenario, seed=2, steps=STEPS, state_every=0, out=lab / "sparse0")
@@ -136,14 +133,12 @@ def test_the_graph_of_a_step_between_recorded_states(lab: Path, run: Run, seen: 
     assert {(u, v): d["weight"] for u, v, d in graph.edges(data=True)} == seen.graphs[7]["knows"]
 
 
-@known
 def test_the_graph_of_a_society_with_personas_that_somebody_joined(tmp_path: Path) -> None:
     """Only the personas of the start are kept, so the name of who came later is an IndexError."""
     run = sw.run(write_hamlet(tmp_path), seed=2, steps=4, out=tmp_path / "run")
     assert len(run.graph()) == run.state()["alive"].sum()
 
 
-@known
 def test_an_entity_that_never_was_is_an_empty_table(tmp_path: Path) -> None:
     """No row, no stream: table() knows no such table, and every export fails on it."""
     run = sw.run(write_hamlet(tmp_path, NO_PERSONAS), seed=2, steps=0, out=tmp_path / "run")
@@ -151,7 +146,6 @@ def test_an_entity_that_never_was_is_an_empty_table(tmp_path: Path) -> None:
     export(run, "csv", tmp_path / "csv")
 
 
-@known
 def test_a_society_of_nobody_can_be_shown(tmp_path: Path) -> None:
     text = "import simworld as sw\n\n\nclass Nobody(sw.World):\n    'Nobody.'\n"
     (tmp_path / "nobody.py").write_text(text)
@@ -184,7 +178,6 @@ def test_steps_and_tables_that_are_not_there(run: Run) -> None:
         run.graph(kind="know")
 
 
-@known
 def test_the_tables_of_an_unfinished_run_are_named(lab: Path, run: Run) -> None:
     """Only sealed streams are listed: "this run has []"."""
     out = begin_and_cut(run.plan.scenario, lab / "cut", 3, seed=2, steps=STEPS)
@@ -325,7 +318,6 @@ def test_the_terminal_form_is_one_line_a_fact(run: Run) -> None:
     assert len(lines) == 1 + len(run.summary())
 
 
-@known
 def test_the_terminal_form_moves_no_cursor(tmp_path: Path) -> None:
     """A note with an escape sequence or a line break reaches the terminal as it is."""
     note = "\x1b[2J\x1b[31mred\nfolder    /etc"
