@@ -202,13 +202,13 @@ class Run:
             ("digest", self.digest or "none before the run is finished"),
             ("folder", str(self.path)),
         ]
-        rows += [("note", note) for note in m["notes"]]
-        # Notes and errors may quote a file or a model: no control characters reach a terminal.
-        return [(label, "".join(c if c.isprintable() else " " for c in text)) for label, text in rows]
+        return rows + [("note", note) for note in m["notes"]]
 
     def __repr__(self) -> str:
         width = max(len(label) for label, _ in self.summary())
-        return "\n".join(["simworld run", *(f"  {label:<{width}}  {text}" for label, text in self.summary())])
+        lines = [f"  {label:<{width}}  {text}" for label, text in self.summary()]
+        # Notes and errors may quote a file or a model: no control character reaches a terminal.
+        return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in ["simworld run", *lines])
 
     def _repr_html_(self) -> str:
         cells = "".join(

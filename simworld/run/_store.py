@@ -22,12 +22,12 @@ from urllib.parse import quote
 import polars as pl
 
 from simworld.errors import CorruptRunError, StorageError, UsageError
-from simworld.run._frames import Frame, pack, unpack
+from simworld.run._frames import Frame, pack, unpack, without_nulls
 
 SEAL_STEPS = 50
 """Steps between seals; arbitrary: a resume recomputes at most what the journal does not hold, which is nothing."""
-SEAL_ROWS = 500_000
-"""Rows after which a seal does not wait for the steps; arbitrary, bounds the journal at some tens of megabytes."""
+SEAL_ROWS = 150_000
+"""Rows after which a seal does not wait for the steps; small enough that sealing goes on beside the stepping."""
 
 WAL_PAGES = 2_048
 """Pages (32 KiB) of the write-ahead log before SQLite folds it in, with a sync; arbitrary, 64 MiB."""
@@ -147,6 +147,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             # NORMAL survives kill -9; a power cut may lose the last steps, which rules recompute. Never a torn file.
             self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA secure_delete=OFF")  # sealed frames need no overwriting with zeros
             self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             self._db.executescript(_TABLES)
         self._count()
@@ -188,7 +189,7 @@ class Store:
         streams = self._db.execute("SELECT DISTINCT stream FROM pending WHERE step <= ? ORDER BY stream", (last,))
         for (stream,) in streams.fetchall():
             query = "SELECT frame FROM pending WHERE stream = ? AND step <= ? ORDER BY step"
-            frame = pl.concat([unpack(b).polars() for (b,) in self._db.execute(query, (stream, last))])
+            frame = pl.concat([unpack(b).polars(sealing=True) for (b,) in self._db.execute(query, (stream, last))])
             file = f"{'events' if stream == 'events' else 'state'}/{stream}-{first:07d}-{last:07d}.parquet"
             sha256 = write_whole(self.path / file, parquet_bytes(frame))
             chain = events_chain if stream == "events" else state_chain
@@ -345,7 +346,7 @@ class Contents:
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise CorruptRunError(f"{file} was truncated or altered: its sha256 is not the one in the manifest")
         try:
-            return pl.read_parquet(io.BytesIO(content))
+            return without_nulls(pl.read_parquet(io.BytesIO(content)))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise CorruptRunError(f"{file} is not whole Parquet: {error}") from error
 
