@@ -191,6 +191,7 @@ class Run:
     def summary(self) -> list[tuple[str, str]]:
         """Return what a reader wants to know first, as (label, text)."""
         m, plan = self.manifest, self.plan
+        path, here = self.path.resolve(), Path.cwd()
         rows = [
             ("scenario", plan.scenario),
             ("mind", f"{plan.mind} ({m['mind_note']})" if m["mind_note"] != plan.mind else plan.mind),
@@ -200,7 +201,7 @@ class Run:
             ("graph", plan.graph or "none at the start"),
             ("status", self.status if not m.get("error") else f"{self.status}: {m['error']}"),
             ("digest", self.digest or "none before the run is finished"),
-            ("folder", str(self.path)),
+            ("folder", str(path.relative_to(here) if path.is_relative_to(here) else path)),
         ]
         return rows + [("note", note) for note in m["notes"]]
 
