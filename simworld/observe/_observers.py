@@ -39,7 +39,7 @@ FEWEST_PERMUTATIONS = 50
 """However large the graph; arbitrary, enough for a mean and a standard deviation."""
 
 RANDOM_GRAPH = "expectation in a random graph of the same density (Erdős–Rényi); closed form, no draws"
-WEAK = "; above one half is nearly automatic in the weak form, the gap is the finding"
+WEAK = "; above one half is nearly automatic in the weak form; compare with the null policy"
 NAN = float("nan")
 
 
