@@ -90,8 +90,11 @@ class Answers(Sequence[Decision | Refusal]):
         if self._columns is None:
             values = [refused if isinstance(a, Refusal) else getattr(a, field) for a in self._objects()]
             kind = self.decision.model_fields[field].annotation
-            dtype: Any = kind if kind in _PLAIN else object
-            return np.array(values) if values else np.zeros(0, dtype)
+            if kind in _PLAIN and values:
+                return np.array(values)
+            out: npt.NDArray[Any] = np.empty(len(values), kind if kind in _PLAIN else object)  # type: ignore[arg-type]
+            out[:] = values
+            return out
         column = np.asarray(self._columns[field])
         if self.refusals:
             # The mark keeps its value: -1 among booleans, NaN among whole numbers.
@@ -175,7 +178,8 @@ def _plain_fields(decision: type[Decision]) -> dict[str, FieldInfo]:
 def checked_columns(question: Question, columns: Mapping[str, Any]) -> Answers:
     """Check answers given as columns, shape (n,) each."""
     decision, n = question.decision, len(question.ids)
-    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    # Copied where it is a view: it may be of a live column of the table.
+    arrays = {n: a.copy() if a.base is not None else a for n, a in ((n, np.asarray(c)) for n, c in columns.items())}
     missing = [f for f, info in decision.model_fields.items() if info.is_required() and f not in arrays]
     if missing or set(arrays) - set(decision.model_fields) or any(a.shape != (n,) for a in arrays.values()):
         shapes = {k: v.shape for k, v in arrays.items()}

@@ -88,7 +88,7 @@ class Finding(Record):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Measures a society without touching it."""
+    """Measures a society without touching it, and keeps nothing from step to step: a resume makes it anew."""
 
     @property
     def name(self) -> str:

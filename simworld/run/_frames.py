@@ -72,7 +72,7 @@ class Frame:
 
 
 def without_nulls(table: pl.DataFrame) -> pl.DataFrame:
-    """Return a table with "" where a text column has nulls; no stream has another kind of null."""
+    """Return a table with "" where a text column of a stream has nulls, which stand for nothing else there."""
     return table.with_columns(pl.col(pl.String).fill_null(""))
 
 

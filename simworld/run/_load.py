@@ -151,9 +151,12 @@ class Run:
 
     @cached_property
     def personas(self) -> list[Persona] | None:
-        """Who lived there, by agent id; None in a society without personas."""
+        """Who lived there, by agent id, those who joined later last; None in a society without personas."""
         frame = self._contents.parquet("inputs/personas.parquet")
-        return None if frame is None else [Persona.model_validate_json(j) for j in frame["json"].to_list()]
+        if frame is None:
+            return None
+        joined = self.events.filter((pl.col("kind") == "join") & (pl.col("data") != "")).sort("agent")
+        return [Persona.model_validate_json(j) for j in [*frame["json"].to_list(), *joined["data"].to_list()]]
 
     def graph(self, t: int | None = None, kind: str | None = None) -> Any:
         """Return the ties after step ``t`` as a networkx graph, agents' columns as node attributes.
@@ -178,7 +181,7 @@ class Run:
         graph.remove_nodes_from([node for node in graph if node in gone])
         for node, attributes in lives.items():
             if self.personas is not None and node < len(self.personas):
-                attributes["name"] = self.personas[node].name
+                attributes.setdefault("name", self.personas[node].name)
             graph.nodes[node].update(attributes)
         return graph
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -119,11 +119,3 @@ def metrics_frame(rows: list[tuple[int, dict[str, Any]]]) -> pl.DataFrame:
             values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
         columns[name] = pl.Series(values, dtype=dtype)
     return pl.DataFrame(columns)
-
-
-type Status = Literal["running", "interrupted", "failed", "finished"]
-
-
-def finite(value: Any) -> Any:
-    """Return None for a number JSON has no word for."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

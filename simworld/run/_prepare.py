@@ -14,7 +14,7 @@ from simworld.persona import Persona, read_cast
 from simworld.run._plan import Inputs, Plan
 from simworld.run._store import Contents
 from simworld.scenario import find_cast, load, resolve
-from simworld.world import GraphData, PlainModel, World
+from simworld.world import GraphData, PlainModel, World, checked_names
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,13 @@ def prepare(
     cls = load(ref)
     personas, cast_source, notes = _cast(cast)
     society: Any
+    if not isinstance(mind, str):
+        raise ParameterError(f"a recorded run takes a mind by its label, got {mind!r:.80}")
     if issubclass(cls, World):
+        checked_names(cls.Params, params or {})
+        n_agents = (params or {}).get("n_agents", 1)
+        if isinstance(n_agents, int) and n_agents < 1:
+            raise ParameterError(f"n_agents = {n_agents} is no society; give 1 or more")
         society = cls(rng=seed, graph=graph, personas=personas, mind=mind, **dict(params or {}))
         if personas is not None and not cls.with_personas:
             raise ParameterError(f"scenario {ref.spec!r} has no personas; leave the cast out")

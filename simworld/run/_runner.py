@@ -144,10 +144,11 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         RunError: a step failed; the folder says why and can be resumed.
     """
     plan, society = prepared.plan, prepared.society
+    Contents(path).check_files()  # before anything is rewound
     store = Store(path)
     began = time.perf_counter()
     before = Contents(path).manifest
-    started, files = before.get("started"), before["files"]
+    started, files = before.get("started"), dict(before["files"])
     recorder = Recorder(plan, society, prepared.observers, store)
     doing = ""
 
@@ -165,6 +166,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                 done = store.rewind()
                 if done >= 0:
                     _catch_up(prepared, recorder, path, done)
+                    write_manifest(path, plan, society, "running", files=files, started=started)
                 else:
                     record()
                 while society.t < plan.steps and society.running:
@@ -195,6 +197,8 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
             digest=digest["digest"], parts={k: v for k, v in digest.items() if k != "digest"},
             segments=segments, files=files,
         )  # fmt: skip
+    except CorruptRunError:
+        raise  # a folder that does not say the truth is not written to
     except (RunError, Interrupted) as error:
         recorder.close()
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -224,7 +228,6 @@ def _place(error: BaseException) -> str:
 def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> None:
     """Bring a freshly made society to the last checkpoint of its folder."""
     contents = Contents(path)
-    contents.check_files()
     streams = contents.streams()
     check_chains(contents, streams)
     steps = contents.steps()

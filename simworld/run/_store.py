@@ -25,7 +25,7 @@ from simworld.errors import CorruptRunError, StorageError, UsageError
 from simworld.run._frames import Frame, pack, unpack, without_nulls
 
 SEAL_STEPS = 50
-"""Steps between seals; arbitrary: a resume recomputes at most what the journal does not hold, which is nothing."""
+"""Steps between seals; arbitrary."""
 SEAL_ROWS = 150_000
 """Rows after which a seal does not wait for the steps; small enough that sealing goes on beside the stepping."""
 
@@ -199,6 +199,7 @@ class Store:
         with writing(self.journal), self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
             self._db.execute("DELETE FROM pending WHERE step <= ?", (last,))
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._count()
 
     def rewind(self) -> int:
@@ -208,10 +209,16 @@ class Store:
             self._db.execute("DELETE FROM steps WHERE step > ?", (last,))
             self._db.execute("DELETE FROM pending WHERE step > ?", (last,))
         known = {self.path / entry["file"] for entry in _entries(self._db)}
-        for folder in ("events", "state"):
-            for stray in sorted((self.path / folder).glob("*")):
-                if stray not in known:
-                    stray.unlink()  # written whole or in part by a process that died before it was entered
+        strays = [f for d in ("events", "state") for f in sorted((self.path / d).glob("*")) if f not in known]
+        for stray in strays:
+            # The one kind that is lawful begins where the known ones end: its writer died before it was entered.
+            if stray.suffix == ".parquet" and int(stray.stem.split("-")[-2]) > self._sealed + 1:
+                raise CorruptRunError(
+                    f"{stray} was sealed, but {self.journal} does not know what came before it (its -wal file is "
+                    "missing, or it was replaced); put it back"
+                )
+        for stray in strays:
+            stray.unlink()
         return int(last)
 
     @contextmanager
@@ -272,6 +279,9 @@ class Contents:
         missing = (NEEDED | (NEEDED_AT_THE_END if self.is_finished else set())) - self.manifest.keys()
         if missing:
             raise CorruptRunError(f"{path / 'manifest.json'} lacks {sorted(missing)}; it was altered or is damaged")
+        entry = {"stream", "first", "last", "file", "rows", "sha256", "chain"}
+        if any(entry - e.keys() for e in self.manifest.get("segments", ())):
+            raise CorruptRunError(f"{path / 'manifest.json'} has an incomplete segment; it was altered or is damaged")
         if version != 1:
             raise CorruptRunError(f"{path / 'manifest.json'} has format {version!r}; this simworld reads format 1")
 
@@ -346,7 +356,7 @@ class Contents:
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise CorruptRunError(f"{file} was truncated or altered: its sha256 is not the one in the manifest")
         try:
-            return without_nulls(pl.read_parquet(io.BytesIO(content)))
+            return pl.read_parquet(io.BytesIO(content))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise CorruptRunError(f"{file} is not whole Parquet: {error}") from error
 
@@ -361,7 +371,7 @@ class Contents:
                 entries = _entries(db)
                 query = "SELECT frame FROM pending WHERE stream = ? ORDER BY step"
                 blobs = db.execute(query, (name,)).fetchall()
-        frames = [self.segment(s) for s in entries if s["stream"] == name]
+        frames = [without_nulls(self.segment(s)) for s in entries if s["stream"] == name]
         try:
             frames += [unpack(b).polars() for (b,) in blobs]
         except (ValueError, KeyError, TypeError, IndexError, pl.exceptions.PolarsError) as error:

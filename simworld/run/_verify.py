@@ -127,7 +127,7 @@ class _Comparison:
             mine = a[at] if at < len(a) else "no such row"
             kept = b[at] if at < len(b) else "no such row"
             return f"row {at} of its {name} is {mine}, recorded {kept}"
-        return "an earlier step must differ"
+        return "its Globals, or whether it goes on, are others"
 
 
 def _again(

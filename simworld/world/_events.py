@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,10 @@ class EventBuffer:
         packed = "" if data is None else json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)
         for what in (kind, text, packed):
             checked_text(what)
-        self._rows.append((kind, agent, target, item, value, text, packed))
+        agent, target, item = operator.index(agent), operator.index(target), operator.index(item)
+        if not (-1 <= agent < 2**31 and -1 <= target < 2**31):
+            raise ValueError(f"event {kind!r}: agent {agent} and target {target} must be ids, or -1 for none")
+        self._rows.append((kind, agent, target, item, value + 0.0, text, packed))
         self.counts[kind] += 1
 
     def many(self, kind: str, columns: Mapping[str, npt.ArrayLike]) -> None:

@@ -48,7 +48,7 @@ class PlainModel:
         with _mesa.global_random(seed, "made"), _quiet():
             try:
                 self.model = cls(**arguments)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, ArithmeticError, LookupError) as error:
                 raise ParameterError(f"{cls.__name__} refused its parameters {dict(params)!r}: {error}") from error
         self._collected = 0
         self._present: dict[int, str] = {}

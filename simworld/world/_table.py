@@ -23,7 +23,7 @@ class Table:
         self.n = 0
         self._buffers = {name: np.empty(0, spec.dtype) for name, spec in self.specs.items()}
         self.columns: dict[str, npt.NDArray[Any]] = dict(self._buffers)
-        """Arrays of shape (n,), live views: writing to them changes the state."""
+        """Arrays of shape (n,), live views until rows are added: writing to them changes the state."""
         self._shown: dict[str, npt.NDArray[Any]] = {}
 
     def __len__(self) -> int:
@@ -36,8 +36,7 @@ class Table:
             raise ScenarioError(f"no column {name!r}; there are {list(self.columns)}") from None
 
     def __setitem__(self, name: str, values: Any) -> None:
-        column = self[name]
-        column[:] = self.specs[name].encode(values)
+        self[name][:] = self._fitting(name, values, self.n)
 
     def append(self, n: int, values: Mapping[str, Any] | None = None) -> int:
         """Add ``n`` rows, with values given as one for all or shape (n,), and return the first new row."""

@@ -32,6 +32,10 @@ type Who = Agent | Iterable[Agent] | Ids | npt.NDArray[np.bool_] | Sequence[int]
 type Rows = dict[str, npt.NDArray[Any]]
 
 
+LATE_BLOCK = 256
+"""Personas sampled at once for agents that join later; arbitrary."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """What one step changed: all that a recorder needs, and all that a resume needs to follow."""
@@ -120,6 +124,7 @@ class World(mesa.Model):
             self.tables[name] = Table(entity.columns)
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
         self.personas: list[Persona] | None = None
+        self._late: tuple[int, list[Persona]] = (-1, [])
         self._handles = 0
         self._faces: dict[int, Agent] = {}
         self.events = EventBuffer()
@@ -211,7 +216,10 @@ class World(mesa.Model):
         if self.personas is not None:
             self._later_personas(self.personas)
         if self.t > 0:
-            self.emit_many("join", agent=np.arange(first, first + n))
+            for row in range(first, first + n):
+                # The persona travels with the event: the run's inputs hold those of the start only.
+                who = None if self.personas is None else self.personas[row].model_dump(mode="json")
+                self.emit("join", agent=row, data=who)
         return first
 
     def _first_personas(self, given: Sequence[Persona] | None) -> list[Persona]:
@@ -233,7 +241,11 @@ class World(mesa.Model):
         """Sample a persona for each agent that joined; each from its own seed, so that a resume finds the same ones."""
         taken = {p.name for p in personas}
         for row in range(len(personas), self.table.n):
-            one = sample_population(1, self.chance.seed_of("persona", row))[0]
+            # Drawn in blocks: a sampler that meets its quotas for one person gives everybody the commonest traits.
+            block, at = divmod(row, LATE_BLOCK)
+            if self._late[0] != block:
+                self._late = block, sample_population(LATE_BLOCK, self.chance.seed_of("persona", block))
+            one = self._late[1][at]
             name = one.name if one.name not in taken else f"{one.name} ({row})"
             taken.add(name)
             personas.append(one.model_copy(update={"id": f"joined-{row}", "name": name}))
@@ -451,7 +463,11 @@ class World(mesa.Model):
         """Yield the groups that act together in this step; see `simworld.world.batches` for the regimes."""
         self._activations += 1
         rng = self.stream("activation", regime, self._activations)
-        return batches(regime, self.ids_of(who), rng, self.table.n, **options)
+        for group in batches(regime, self.ids_of(who), rng, self.table.n, **options):
+            # Who left earlier in the step does not act any more.
+            living = group[self.table["alive"][group]]
+            if len(living) or not len(group):
+                yield living
 
     def encounters(self, groups: Iterable[Sequence[int]] | Sequence[Encounter], max_turns: int) -> Iterator[Turn]:
         """Yield the turns of groups that meet side by side; see `simworld.world.Encounter`."""
@@ -564,10 +580,7 @@ def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
     Raises:
         ParameterError: one line that names the parameter, its value and what would be right.
     """
-    for name in given:
-        if name not in cls.model_fields:
-            known = list(cls.model_fields)
-            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known) or f'; there are {known}'}")
+    checked_names(cls, given)
     try:
         return cls(**given)
     except ValidationError as error:
@@ -578,6 +591,18 @@ def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
             raise ParameterError(f"parameter {name!r} has no default and was not given") from None
         about = f" ({field.description})" if field is not None and field.description else ""
         raise ParameterError(f"parameter {name} = {first['input']!r}: {first['msg']}{about}") from None
+
+
+def checked_names(cls: type[Params], given: Mapping[str, Any]) -> None:
+    """Refuse a parameter that a scenario does not have.
+
+    Raises:
+        ParameterError: it names the nearest one.
+    """
+    for name in given:
+        if name not in cls.model_fields:
+            known = list(cls.model_fields)
+            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known) or f'; there are {known}'}")
 
 
 def _agent_columns(classes: tuple[type[Agent], ...]) -> dict[str, ColumnSpec]:
