@@ -14,7 +14,7 @@ from simworld.persona import Persona, read_cast
 from simworld.run._plan import Inputs, Plan
 from simworld.run._store import Contents
 from simworld.scenario import find_cast, load, resolve
-from simworld.world import GraphData, PlainModel, World, checked_names
+from simworld.world import GraphData, PlainModel, World, checked_params
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def prepare(
     if not isinstance(mind, str):
         raise ParameterError(f"a recorded run takes a mind by its label, got {mind!r:.80}")
     if issubclass(cls, World):
-        checked_names(cls.Params, params or {})
+        checked_params(cls.Params, params or {})
         n_agents = (params or {}).get("n_agents", 1)
         if isinstance(n_agents, int) and n_agents < 1:
             raise ParameterError(f"n_agents = {n_agents} is no society; give 1 or more")

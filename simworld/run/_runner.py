@@ -144,7 +144,6 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         RunError: a step failed; the folder says why and can be resumed.
     """
     plan, society = prepared.plan, prepared.society
-    Contents(path).check_files()  # before anything is rewound
     store = Store(path)
     began = time.perf_counter()
     before = Contents(path).manifest
@@ -163,6 +162,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         doing = f"the start of {plan.scenario}"
         try:
             with stop_requests() as stop:
+                Contents(path).check_files()  # before anything is rewound
                 done = store.rewind()
                 if done >= 0:
                     _catch_up(prepared, recorder, path, done)

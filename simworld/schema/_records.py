@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Record(BaseModel):
@@ -21,11 +21,6 @@ class Globals(BaseModel):
     """What a society keeps beside its tables and its graph: few, small values; saved as JSON at every step."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    @field_serializer("*", mode="wrap")
-    def _sets_in_order(self, value: Any, handler: Any) -> Any:
-        # A set has another order in every process, and the record is hashed.
-        return sorted(handler(value), key=repr) if isinstance(value, set | frozenset) else handler(value)
 
 
 class Decision(Record):

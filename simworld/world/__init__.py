@@ -9,7 +9,7 @@ from simworld.world._graph_sink import write_graph
 from simworld.world._graph_source import GraphData, load_graph, parse_graph
 from simworld.world._plain import PlainModel
 from simworld.world._table import Table
-from simworld.world._world import StepRecord, World, checked_names, checked_params
+from simworld.world._world import StepRecord, World, checked_params
 
 __all__ = [
     "NUMBERS",
@@ -25,7 +25,6 @@ __all__ = [
     "Turn",
     "World",
     "batches",
-    "checked_names",
     "checked_params",
     "load_graph",
     "parse_graph",

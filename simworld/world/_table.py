@@ -36,7 +36,8 @@ class Table:
             raise ScenarioError(f"no column {name!r}; there are {list(self.columns)}") from None
 
     def __setitem__(self, name: str, values: Any) -> None:
-        self[name][:] = self._fitting(name, values, self.n)
+        column = self[name]
+        column[:] = self._fitting(name, values, self.n)
 
     def append(self, n: int, values: Mapping[str, Any] | None = None) -> int:
         """Add ``n`` rows, with values given as one for all or shape (n,), and return the first new row."""

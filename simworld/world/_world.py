@@ -12,6 +12,7 @@ import mesa
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from simworld.agent import Agent, ColumnSpec, Entity
 from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
@@ -528,7 +529,7 @@ class World(mesa.Model):
             for name, table in self.tables.items():
                 rows = table.changed()
                 tables[name] = (rows, table.rows(rows))
-        rest = json.dumps({"running": bool(self.running), "globals": self.globals.model_dump(mode="json")})
+        rest = json.dumps({"running": bool(self.running), "globals": _jsonable(self.globals)})
         return StepRecord(self.t, self.events.drain(), self.graph.drain(), tables, rest)
 
     def restore(self, t: int, tables: Mapping[str, Rows], ties: TieChanges, globals_json: str) -> None:
@@ -580,7 +581,10 @@ def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
     Raises:
         ParameterError: one line that names the parameter, its value and what would be right.
     """
-    checked_names(cls, given)
+    for name in given:
+        if name not in cls.model_fields:
+            known = list(cls.model_fields)
+            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known) or f'; there are {known}'}")
     try:
         return cls(**given)
     except ValidationError as error:
@@ -593,18 +597,6 @@ def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
         raise ParameterError(f"parameter {name} = {first['input']!r}: {first['msg']}{about}") from None
 
 
-def checked_names(cls: type[Params], given: Mapping[str, Any]) -> None:
-    """Refuse a parameter that a scenario does not have.
-
-    Raises:
-        ParameterError: it names the nearest one.
-    """
-    for name in given:
-        if name not in cls.model_fields:
-            known = list(cls.model_fields)
-            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known) or f'; there are {known}'}")
-
-
 def _agent_columns(classes: tuple[type[Agent], ...]) -> dict[str, ColumnSpec]:
     columns: dict[str, ColumnSpec] = {}
     if len(classes) > 1:
@@ -614,6 +606,18 @@ def _agent_columns(classes: tuple[type[Agent], ...]) -> dict[str, ColumnSpec]:
             if columns.setdefault(name, spec) != spec:
                 raise ScenarioError(f"column {name!r} is declared in two ways by {[c.__name__ for c in classes]}")
     return columns
+
+
+def _jsonable(record: Globals) -> Any:
+    def in_order(value: Any) -> Any:
+        # A set has another order in every process, and the record is hashed.
+        if isinstance(value, set | frozenset):
+            return sorted((in_order(v) for v in value), key=repr)
+        if isinstance(value, dict):
+            return {key: in_order(v) for key, v in value.items()}
+        return [in_order(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return to_jsonable_python(in_order(record.model_dump()), inf_nan_mode="constants")
 
 
 def _metric(world: World, *, key: str) -> float:
