@@ -104,7 +104,7 @@ def test_two_segments_swapped(run: Path) -> None:
 
 
 def test_every_damaged_segment_is_named_not_the_first_alone(run: Path) -> None:
-    """verify stops at the first segment that does not match."""
+    """verify does not stop at the first segment that does not match."""
     for file in SEGMENTS:
         flip(run / file)
     text = str(sw.load_run(run).verify(again=False))
@@ -112,7 +112,7 @@ def test_every_damaged_segment_is_named_not_the_first_alone(run: Path) -> None:
 
 
 def test_a_segment_altered_by_someone_who_knows_parquet_is_refused_on_reading(run: Path) -> None:
-    """Reading does not compare the sha256: the altered rows are shown as the run's."""
+    """Altered rows must not be shown as the run's."""
     file = run / SEGMENTS[1]
     pl.read_parquet(file).with_columns(wealth=pl.lit(1e9)).write_parquet(file)
     with pytest.raises(CorruptRunError, match=str(file)):
@@ -120,7 +120,7 @@ def test_a_segment_altered_by_someone_who_knows_parquet_is_refused_on_reading(ru
 
 
 def test_a_resume_refuses_a_segment_that_was_altered(unfinished: Path) -> None:
-    """The resume reads state without comparing its sha256, goes on from the altered rows, and calls it finished."""
+    """It must not go on from altered rows and call the run finished."""
     file = next((unfinished / "state").glob("agents-*"))
     pl.read_parquet(file).with_columns(wealth=pl.lit(1e9)).write_parquet(file)
     with pytest.raises(CorruptRunError, match=str(file)):
@@ -128,7 +128,7 @@ def test_a_resume_refuses_a_segment_that_was_altered(unfinished: Path) -> None:
 
 
 def test_a_resume_refuses_when_sealed_events_are_damaged(unfinished: Path) -> None:
-    """Sealed events are not looked at: the run ends "finished", sealing a folder that cannot verify."""
+    """It must not finish a folder that could not verify."""
     file = next((unfinished / "events").glob("events-*"))
     scribble(file)
     with pytest.raises(CorruptRunError, match=str(file)):
@@ -234,7 +234,7 @@ def test_a_blob_of_the_journal_that_was_altered_is_refused(unfinished: Path) -> 
 
 
 def test_globals_altered_in_the_journal_are_noticed(unfinished: Path) -> None:
-    """The Globals are in no hash chain: the resume believes whatever the journal says."""
+    """The Globals are in the hash chain: a resume does not believe whatever the journal says."""
     with sqlite3.connect(unfinished / "journal.sqlite") as db:
         db.execute("UPDATE steps SET globals = replace(globals, 'day 1', 'day X')")
     db.close()
