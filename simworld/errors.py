@@ -9,8 +9,11 @@ SimworldError
 │   └── ObserverError     no such observer
 ├── RunError              the run failed after it began: exit code 1, its folder says why and can be resumed
 │   ├── StorageError      a full disk, a read-only folder; names the file
-│   └── CorruptRunError   a file of a run that is missing, truncated or altered; names the file
-└── Interrupted           stopped by a signal at a step boundary: exit code 3, resumable
+│   ├── CorruptRunError   a file of a run that is missing, truncated or altered; names the file
+│   ├── ModelError        a language model that cannot be used, or did not answer however often it was asked
+│   └── TapeError         the tape holds no answer to what is asked; names agent and step, and shows what differs
+└── Interrupted           stopped by a signal: exit code 3, resumable from the last step
+    └── BudgetSpent       stopped before the budget would be exceeded
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BudgetSpent",
     "CorruptRunError",
     "GraphError",
     "Interrupted",
+    "ModelError",
     "ObserverError",
     "ParameterError",
     "PersonaError",
@@ -29,6 +34,7 @@ __all__ = [
     "ScenarioError",
     "SimworldError",
     "StorageError",
+    "TapeError",
     "UsageError",
     "did_you_mean",
 ]
@@ -74,8 +80,25 @@ class CorruptRunError(RunError):
     """A file of the run is missing, truncated or altered."""
 
 
+class ModelError(RunError):
+    """A language model cannot be used, or did not answer however often it was asked."""
+
+
+class TapeError(RunError):
+    """A tape does not hold the answer to what is asked."""
+
+    def __init__(self, message: str, difference: str = "") -> None:
+        super().__init__(message)
+        self.difference = difference
+        """What is asked now beside what was asked then, as a unified diff of many lines."""
+
+
 class Interrupted(SimworldError):
-    """The run stopped at a step boundary on request."""
+    """The run stopped on request; it goes on from its last step."""
+
+
+class BudgetSpent(Interrupted):
+    """The run stopped before a limit on spending would have been exceeded."""
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

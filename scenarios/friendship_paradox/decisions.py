@@ -55,6 +55,8 @@ class CommentView(NamedTuple):
     post: str
     said: tuple[str, ...]
     """The thread so far, oldest first."""
+    by: tuple[int, ...]
+    """Who said each of it."""
 
 
 class Follow(sw.Decision):

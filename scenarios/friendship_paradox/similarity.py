@@ -6,6 +6,7 @@ float32 (two posts) and float64 (sums of posts) hold exactly, whatever order a B
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import zlib
@@ -27,23 +28,32 @@ def on_grid(vectors: np.ndarray) -> np.ndarray:
     return np.rint(np.divide(vectors * GRID, norms, out=np.zeros_like(vectors), where=norms > 0))
 
 
-def persona_vectors(texts: Sequence[str]) -> np.ndarray:
-    """Hashed TF-IDF of persona texts, shape (n, DIMS), float32 integers.
+class WordSpace:
+    """Hashed TF-IDF of texts, with the idf of a corpus: ln((1 + n)/(1 + df)) + 1, df 0 for a word it does not have.
 
-    Words are hashed by crc32 with a sign bit (Weinberger et al. 2009, doi:10.1145/1553374.1553516); idf is
-    ln((1 + n)/(1 + df)) + 1.
+    Words are hashed by crc32 with a sign bit (Weinberger et al. 2009, doi:10.1145/1553374.1553516).
     """
-    counted = [Counter(re.findall(r"[^\W\d_]{3,}", text.lower())) for text in texts]
-    frequency = Counter(word for counts in counted for word in counts)
-    place = {word: _place(word) for word in frequency}
-    out = np.zeros((len(texts), DIMS))
-    for row, counts in zip(out, counted, strict=True):
-        for word, count in counts.items():
-            at, sign = place[word]
-            row[at] += sign * count * (math.log((1 + len(texts)) / (1 + frequency[word])) + 1)
-    return on_grid(out).astype(np.float32)
+
+    def __init__(self, corpus: Sequence[str]) -> None:
+        frequency = Counter(word for text in corpus for word in set(_words(text)))
+        self._idf = {word: math.log((1 + len(corpus)) / (1 + df)) + 1 for word, df in frequency.items()}
+        self._rare = math.log(1 + len(corpus)) + 1
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts, shape (n, DIMS), float32 integers; zero for a text without words."""
+        out = np.zeros((len(texts), DIMS))
+        for row, text in zip(out, texts, strict=True):
+            for word, count in Counter(_words(text)).items():
+                at, sign = _place(word)
+                row[at] += sign * count * self._idf.get(word, self._rare)
+        return on_grid(out).astype(np.float32)
 
 
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]{3,}", text.lower())
+
+
+@functools.cache
 def _place(word: str) -> tuple[int, float]:
     code = zlib.crc32(word.encode())
     return code % DIMS, 1.0 if code & 0x80000000 else -1.0
@@ -60,7 +70,7 @@ def post_vectors(
     draws = np.zeros((len(authors), DIMS))
     for row, author, number in zip(draws, authors, numbers, strict=True):
         chance.stream("post noise", author, number).standard_normal(DIMS, out=row)
-    return on_grid(personas[authors] / GRID + draws * (noise / math.sqrt(DIMS))).astype(np.float32)
+    return on_grid(personas[list(authors)] / GRID + draws * (noise / math.sqrt(DIMS))).astype(np.float32)
 
 
 def top(scores: np.ndarray, k: int, ties: np.ndarray) -> list[int]:

@@ -14,7 +14,7 @@ from simworld.persona import persona_text
 from . import rules
 from .decisions import Act, Candidate, CommentTurn, CommentView, Feedback, FeedPost, Follow, FollowView, Interview, View
 from .observers import GeneralisedParadox, NetworkMeans, RareContacts
-from .similarity import GRID, persona_vectors, post_vectors, top
+from .similarity import GRID, WordSpace, post_vectors, top
 
 REACTIONS = ("share", "like", "dislike", "comment")
 MAX_COMMENTS = 6
@@ -118,7 +118,10 @@ class FriendshipParadox(sw.World):
     def restored(self) -> None:
         self.texts = [p.render("mini") for p in self.personas]
         # Topics and politics alone: names and ages would make strangers look alike.
-        self.vectors = persona_vectors([persona_text(p) for p in self.personas])
+        self.by_rule = set(self.policies)
+        interests = [persona_text(p) for p in self.personas]
+        self.space = WordSpace(interests)
+        self.vectors = self.space.vectors(interests)
         n, dims = self.vectors.shape
         self.followees = [self.graph.neighbors(i).tolist() for i in range(n)]
         self.k_in = np.array(self.graph.in_degrees())
@@ -130,8 +133,10 @@ class FriendshipParadox(sw.World):
         self.drawn: dict[str, tuple[int, np.ndarray]] = {}
         posts = self.tables["posts"]
         authors, is_kept = posts["author"].tolist(), posts["store"] != Post.store.encode("gone")
+        texts, minds = posts["text"].tolist(), posts["mind"].tolist()
         for post, author in enumerate(authors):
-            self._keep(post, author, self.compose([author])[0], remember=is_kept[post])
+            vector = self.compose([author], [texts[post]], [minds[post]])[0]
+            self._keep(post, author, vector, remember=is_kept[post])
 
     # -- one step -----------------------------------------------------------------------------------------------
 
@@ -169,8 +174,8 @@ class FriendshipParadox(sw.World):
     def take_effect(self, acts: sw.Answers) -> None:
         """Commit acts in the order of the agents, then hold the comment threads they opened."""
         chosen = [(agent, act) for agent, act in acts.pairs() if isinstance(act, Act)]
-        authors = [agent for agent, act in chosen if act.choice == "post"]
-        vectors = iter(self.compose(authors) if authors else ())
+        written = [(agent, act.content, self.mind_label(agent)) for agent, act in chosen if act.choice == "post"]
+        vectors = iter(self.compose(*zip(*written, strict=True)) if written else ())
         threads: list[sw.Encounter] = []
         for agent, act in chosen:
             if act.choice == "none":
@@ -181,10 +186,18 @@ class FriendshipParadox(sw.World):
                 self.react(agent, act, threads)
         self.comment(threads)
 
-    def compose(self, authors: Sequence[int]) -> np.ndarray:
-        """Return the vectors of the next post of each of these authors, shape (n, DIMS)."""
+    def compose(self, authors: Sequence[int], texts: Sequence[str] = (), minds: Sequence[str] = ()) -> np.ndarray:
+        """Return the vectors of the next post of each of these authors, shape (n, DIMS).
+
+        What a language model or a person writes is read; the text of a rule is a template, so its post is the author's
+        persona with noise.
+        """
         counts = [len(self.written_by[author]) for author in authors]
-        return post_vectors(self.vectors, authors, counts, self.params.post_noise, self.chance)
+        vectors = post_vectors(self.vectors, authors, counts, self.params.post_noise, self.chance)
+        are_read = [i for i, mind in enumerate(minds) if mind not in self.by_rule]
+        if are_read:
+            vectors[are_read] = self.space.vectors([texts[i] for i in are_read])
+        return vectors
 
     def publish(self, author: int, act: Act, vector: np.ndarray) -> None:
         earlier = self.post_vectors[self.written_by[author]] @ vector / GRID**2
@@ -221,8 +234,8 @@ class FriendshipParadox(sw.World):
                 continue  # the comment itself opened the thread
             views = []
             for thread, speaker in zip(turn.encounters, turn.speakers.tolist(), strict=True):
-                said = tuple(what for _, what in thread.turns)
-                views.append(CommentView(partner_of(thread, speaker), str(posts["text"][thread.topic]), said))
+                by, said = zip(*thread.turns, strict=True)
+                views.append(CommentView(partner_of(thread, speaker), str(posts["text"][thread.topic]), said, by))
             # As columns: an agent may speak in several threads at once.
             columns = zip(CommentView._fields, zip(*views, strict=True), strict=True)
             seen = {name: np.fromiter(column, object, len(views)) for name, column in columns}

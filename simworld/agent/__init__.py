@@ -1,6 +1,9 @@
-"""agent owns one agent: its columns, its persona, its view of a row of the state table. It never talks to a network."""
+"""agent owns one agent: columns, persona, its view of a row of the state table, the prompts that say what it is and sees.
+
+It never talks to a network."""
 
 from simworld.agent._agent import Agent, Entity
 from simworld.agent._columns import ColumnSpec, declared_columns
+from simworld.agent._prompts import PromptBook
 
-__all__ = ["Agent", "ColumnSpec", "Entity", "declared_columns"]
+__all__ = ["Agent", "ColumnSpec", "Entity", "PromptBook", "declared_columns"]

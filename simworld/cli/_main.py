@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from simworld.cli import _models
 from simworld.cli._errors import FAILED, Commands, complain
 from simworld.errors import Interrupted, UsageError
 
@@ -86,8 +87,15 @@ def list_(scenario: str | None, observers: bool, casts: bool) -> None:
 @option("--steps", type=int, metavar="N", help="Steps to take; by default the scenario's.")
 @option("--seed", type=int, metavar="N", default=0, show_default=True, help="One seed for everything.")
 @option(
-    "--mind", metavar="MIND", default="rules", show_default=True, help="Who decides: rules, or null (the baseline)."
+    "--mind",
+    metavar="MIND",
+    help="Who decides where nothing else says so: rules, null (the baseline), human."
+    "  [default: rules, and the mind a persona names]",
 )
+@_models.asking
+@_models.reaching
+@option("--tape", metavar="RUN", help="Repeat the tape of RUN, asking nobody: for other observers, or fewer steps.")
+@option("--dry-run", is_flag=True, help="Show prompts and what the run would take; ask nobody, write nothing.")
 @option("--graph", metavar="SPEC", help="Starting graph: a file, karate, watts_strogatz_graph:k=6,p=0.1.")
 @option("--cast", metavar="NAME|FILE", help="Who lives there; by default personas are sampled.")
 @option("-o", "--observer", metavar="NAME", multiple=True, help="An observer more; simworld list --observers.")
@@ -103,7 +111,9 @@ def run(
     agents: int | None,
     steps: int | None,
     seed: int,
-    mind: str,
+    mind: str | None,
+    tape: str | None,
+    dry_run: bool,
     graph: str | None,
     cast: str | None,
     observer: tuple[str, ...],
@@ -111,32 +121,45 @@ def run(
     state_every: int,
     no_events: bool,
     quiet: bool,
+    **models: Any,
 ) -> None:
     """Run a scenario: a name, a folder, path/to/my.py@MyWorld, or the dotted path of a Mesa model.
 
     \b
     simworld run friendship_paradox
     simworld run friendship_paradox --agents 500 --steps 20 --seed 7 -p p_follow=0.5
+    simworld run friendship_paradox --model ollama/qwen3 --dry-run
+    simworld run friendship_paradox --model gpt-4o-mini:0.2 --budget 0.50
     simworld run mesa.examples.basic.schelling.model@Schelling -p width=30
     """
     given = _once([*param, *([("n_agents", agents)] if agents is not None else [])])
-    from simworld.cli import _progress, _tables
-    from simworld.run import Run, execute, prepare, start_run
+    from simworld.cli import _progress, _runs, _tables
+    from simworld.run import Run, execute, prepare, prepare_replay, rehearse, start_run
 
+    call: dict[str, Any] = dict(
+        params=given, seed=seed, steps=steps, mind=mind, models=models["model"], seats=dict(models["seat"]),
+        asking=_models.asking_of(models), service=_models.service_of(models), replicate=models["replicate"],
+        observers=observer, graph=graph, cast=cast, state_every=state_every, record_events=not no_events,
+    )  # fmt: skip
+    if dry_run:
+        with _progress.waiting(f"rehearsing {scenario}"):
+            estimate = rehearse(scenario, **call)
+        _tables.estimate(_tables.console(), estimate, budget=models["budget"])
+        return
     with _progress.waiting(f"preparing {scenario}"):
-        prepared = prepare(
-            scenario, params=given, seed=seed, steps=steps, mind=mind, observers=observer, graph=graph, cast=cast,
-            state_every=state_every, record_events=not no_events,
-        )  # fmt: skip
+        if tape is not None:
+            prepared = prepare_replay(_runs.find(tape).path, scenario, **_of_tape(call))
+        else:
+            prepared = prepare(scenario, **call, speak=_models.speak)
     path = start_run(prepared, out)
     begun = Run(path)
     told = list(begun.manifest["notes"])
     if not quiet:
         # The reader of a pipe may leave; that is no reason not to run.
         with contextlib.suppress(BrokenPipeError):
-            _tables.begin(_tables.console(), begun.plan, begun.manifest["mind_note"], told)
+            _tables.begin(_tables.console(), begun, told)
     try:
-        with _progress.progress("running", quiet=quiet) as report:
+        with _progress.progress("running", quiet=quiet, board=prepared.board) as report:
             execute(prepared, path, report)
     except KeyboardInterrupt:
         raise _cut_short(path) from None
@@ -155,6 +178,20 @@ def _once(given: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(given)
 
 
+def _of_tape(call: dict[str, Any]) -> dict[str, Any]:
+    """Return what may differ when a tape is repeated, if nothing else was said."""
+    context = click.get_current_context()
+    free = {"scenario", "tape", "observer", "steps", "state_every", "no_events", "out", "quiet", "dry_run"}
+    for name in context.params.keys() - free:
+        if context.get_parameter_source(name) not in (click.core.ParameterSource.DEFAULT, None):
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot differ when a tape is repeated: all that was asked comes from it; "
+                "leave it out, or run anew without --tape"
+            )
+    changes = {name: call[name] for name in ("observers", "state_every", "record_events")}
+    return changes if call["steps"] is None else {**changes, "steps": call["steps"]}
+
+
 def _cut_short(path: Path) -> Interrupted:
     return Interrupted(f"stopped in the middle of a step, which is not kept; go on with: simworld resume {path}")
 
@@ -166,19 +203,27 @@ RUN_HELP = "RUN is a folder, a run's name or how it begins, or last."
 @click.argument("run")
 @option("--allow-changed", is_flag=True, help="Go on although the scenario's files have changed since it began.")
 @option("--quiet", is_flag=True, help="Print the run's folder and nothing else.")
-def resume(run: str, allow_changed: bool, quiet: bool) -> None:
-    """Take a run that was stopped, or failed, to its end."""
+@_models.reaching
+def resume(run: str, allow_changed: bool, quiet: bool, **models: Any) -> None:
+    """Take a run that was stopped, or failed, to its end. What a model has answered is not asked again."""
     from simworld.cli import _progress, _runs, _tables
-    from simworld.run import resume as resume_run
+    from simworld.run import Run, continue_run, execute
 
     found = _runs.find(run)
-    if found.status == "finished" and not quiet:
-        click.echo("it is finished; there is nothing to resume")
-    try:
-        with _progress.progress("resuming", quiet=quiet) as report:
-            found = resume_run(found, allow_changed=allow_changed, progress=report)
-    except KeyboardInterrupt:
-        raise _cut_short(found.path) from None
+    if found.status == "finished":
+        if not quiet:
+            click.echo("it is finished; there is nothing to resume")
+    else:
+        with _progress.waiting(f"preparing {found.plan.scenario}"):
+            prepared = continue_run(
+                found, allow_changed=allow_changed, service=_models.service_of(models), speak=_models.speak
+            )
+        try:
+            with _progress.progress("resuming", quiet=quiet, board=prepared.board) as report:
+                execute(prepared, found.path, report)
+        except KeyboardInterrupt:
+            raise _cut_short(found.path) from None
+        found = Run(found.path)
     if quiet:
         click.echo(found.path)
     else:
@@ -215,6 +260,17 @@ def show(run: str | None) -> None:
         _tables.runs(out, _runs.newest_first(), _runs.shown(find_lab().runs))
     else:
         _tables.everything(out, _runs.find(run))
+
+
+@cli.command(short_help="Say what language models can be used here.")
+@option("--api-base", multiple=True, metavar="URL", help="Also ask the server at this address.")
+def doctor(api_base: tuple[str, ...]) -> None:
+    """Say which language models can be used here: keys, servers that answer, versions, and what to do next."""
+    from simworld.cli import _doctor, _progress
+
+    with _progress.waiting("asking servers on this machine"):
+        found = _doctor.examine(api_base)
+    _doctor.show(found)
 
 
 @cli.command(epilog=RUN_HELP, short_help="Write a run's tables or its graph for other programs.")

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from simworld.cli._errors import clean
-from simworld.cli._tables import number
+from simworld.cli._tables import clock, number
+from simworld.mind.llm import HUMAN, Ledger, Switchboard
 from simworld.run import Progress
 
 LINE_EVERY_S = 2.0
@@ -64,11 +65,15 @@ class Pace:
         return [f"{speed} steps/s", *([f"{clock(left)} left"] if self.step < self.steps else [])]
 
 
-def clock(seconds: float) -> str:
-    """Return a duration as ``0:07``, ``12:30`` or ``3:04:05``."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+def spent(ledger: Ledger) -> str:
+    """Return in a few words what language models took so far."""
+    if not ledger.calls and not ledger.under_way:
+        return ""
+    usd = ledger.usd + ledger.lost_usd
+    money = f", ${usd:.4f}" if usd or not ledger.n_unpriced else ""
+    of = f" of ${ledger.budget_usd:g}" if money and ledger.budget_usd is not None else ""
+    waiting = f", {ledger.under_way} under way" if ledger.under_way else ""
+    return f"{ledger.calls:,} calls, {ledger.tokens:,} tokens{money}{of}{waiting}"
 
 
 def chosen(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -88,19 +93,24 @@ def waiting(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(what: str, *, quiet: bool = False) -> Iterator[Progress | None]:
-    """Yield what is to be told of every step."""
+def progress(what: str, *, quiet: bool = False, board: Switchboard | None = None) -> Iterator[Progress | None]:
+    """Yield what is to be told of every step. With language models, what they take is shown between the steps too."""
     console = Console(stderr=True)
+    ledger = None if board is None else board.ledger
     if quiet:
         yield None
-    elif _is_alive(console):
-        display = Display(what, console)
+    elif _is_alive(console) and not (
+        board is not None and board.has(HUMAN)
+    ):  # a bar and a question cannot share a line
+        display = Display(what, console, ledger)
         # A scenario's own print appears above the bar, unless it goes to a file.
         with Live(get_renderable=display.render, console=console, redirect_stdout=sys.stdout.isatty()):
             yield display.pace
             display.is_over = True
     else:
-        lines = Lines(what)
+        lines = Lines(what, ledger)
+        if ledger is not None:
+            ledger.listener = lines.between
         yield lines
         lines.end()
 
@@ -113,8 +123,9 @@ def _is_alive(console: Console) -> bool:
 class Display:
     """The live display: a bar, the pace, a few metrics."""
 
-    def __init__(self, what: str, console: Console) -> None:
+    def __init__(self, what: str, console: Console, ledger: Ledger | None = None) -> None:
         self.pace = Pace(what)
+        self._ledger = ledger
         self.is_over = False
         self._console = console
 
@@ -142,19 +153,28 @@ class Display:
         line = Text(no_wrap=True, overflow="ellipsis")
         for name, value in chosen(pace.metrics):
             line.append(f"{name} ", style="dim").append(f"{value}   ")
-        return Group(grid, line) if line else Group(grid)
+        taken = (
+            Text(spent(self._ledger), "dim", no_wrap=True, overflow="ellipsis") if self._ledger is not None else Text()
+        )
+        return Group(grid, *(each for each in (taken, line) if each))
 
 
 class Lines:
     """Plain lines: one at most every two seconds, and the last."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, ledger: Ledger | None = None) -> None:
         self._pace = Pace(what)
+        self._ledger = ledger
         self._printed, self._at = -1, time.perf_counter()
 
     def __call__(self, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
         """Take in a step."""
         self._pace(step, steps, metrics)
+        if time.perf_counter() - self._at >= LINE_EVERY_S:
+            self._print()
+
+    def between(self) -> None:
+        """Take in that a model answered; called in the thread of the calls."""
         if time.perf_counter() - self._at >= LINE_EVERY_S:
             self._print()
 
@@ -166,6 +186,8 @@ class Lines:
     def _print(self) -> None:
         pace = self._pace
         self._printed, self._at = pace.step, time.perf_counter()
-        words = [*pace.words(), *(f"{name} {value}" for name, value in chosen(pace.metrics))]
+        taken = [spent(self._ledger)] if self._ledger is not None else []
+        words = [word for word in (*pace.words(), *taken) if word]
+        words += [f"{name} {value}" for name, value in chosen(pace.metrics)]
         with contextlib.suppress(BrokenPipeError):
             click.echo(f"step {pace.step}/{pace.steps}  {', '.join(words)}".rstrip())

@@ -22,7 +22,7 @@ from simworld.observe import describe, meaning, observer, observer_names
 if TYPE_CHECKING:
     import polars as pl
 
-    from simworld.run import Plan, Run, Verification
+    from simworld.run import Estimate, Interval, Run, Verification
     from simworld.scenario import ContentFile, ScenarioCard
 
 FILE_WIDTH = 120
@@ -81,6 +81,13 @@ def number(value: Any) -> str:
     return f"{value:,.3f}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
+def clock(seconds: float) -> str:
+    """Return a duration as ``0:07``, ``12:30`` or ``3:04:05``."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
 def _share(value: float, sign: str = "") -> str:
     """Return a number of a finding with three decimals, so that they stand under each other."""
     if math.isnan(value):
@@ -135,10 +142,11 @@ def title(out: Console, words: str) -> None:
 # -- one run ------------------------------------------------------------------------------------------------------
 
 
-def begin(out: Console, plan: Plan, mind_note: str, notes: Sequence[str]) -> None:
+def begin(out: Console, run: Run, notes: Sequence[str]) -> None:
     """Print what is about to run."""
+    plan = run.plan
     out.print(text(plan.scenario, "bold") + text(f", seed {plan.seed}, {plan.steps} steps"))
-    out.print(text(f"mind: {plan.mind} ({mind_note})"))
+    out.print(text(f"mind: {run.mind}"))
     for note in notes:
         out.print(text(f"note: {note}"))
 
@@ -161,6 +169,7 @@ def everything(out: Console, run: Run) -> None:
     """Print all a run measured."""
     pairs(out, run.summary())
     metrics(out, run)
+    answers(out, run)
     findings(out, run.findings)
     events(out, run)
 
@@ -179,6 +188,78 @@ def metrics(out: Console, run: Run) -> None:
             table.add_row(text(metric), text(number(values[name])), sentence)
         out.print(text(prefix or "the scenario's own", "cyan"))
         out.print(_under(table))
+
+
+def answers(out: Console, run: Run) -> None:
+    """Print how answers of language models turned out, and what they took, a model and decision a row."""
+    import polars as pl
+
+    kinds = ("first_try", "repaired", "again", "refused")
+    found = run.answers
+    if not found.height:
+        return
+    by = ["model", "decision"]
+    usd = pl.when(pl.col("usd").null_count() == 0).then(pl.col("usd").sum()).alias("usd")
+    sums = found.group_by(by).agg(pl.col("asked", *kinds).sum()).sort(by)
+    took = run.calls.rename({"purpose": "decision"}).group_by(by).agg(pl.len().alias("calls"), usd)
+    title(out, "answers, as shares of what was asked")
+    table = _table("=model", "=decision", ">asked", ">first try", ">repaired", ">again", ">refused", ">calls", ">$")
+    for row in sums.join(took, on=by, how="left").sort(by).iter_rows(named=True):
+        shares = (text(_share(row[kind] / row["asked"])) for kind in kinds)
+        cost = "?" if row["usd"] is None else f"{row['usd']:.4f}"
+        table.add_row(
+            text(row["model"]),
+            text(row["decision"]),
+            text(number(row["asked"])),
+            *shares,
+            text(number(row["calls"])),
+            text(cost),
+        )
+    out.print(_under(table))
+
+
+def estimate(out: Console, found: Estimate, budget: float | None) -> None:
+    """Print a prompt of each decision, and what a run is expected to take."""
+    if not found.models and not found.samples:
+        out.print(
+            text("no language model decides here, so nothing is asked and it costs nothing; name one with --model")
+        )
+        return
+    for decision, (step, agent, prompt) in found.samples.items():
+        title(out, f"{decision}: what agent {agent} is told in step {step}")
+        for role, said in zip(("system", "user"), prompt, strict=True):
+            out.print(text(f"[{role}]", "cyan"))
+            for line in said.splitlines():
+                out.print(text(line), soft_wrap=True)
+    title(out, f"expected for {found.steps} steps")
+    table = _table("=model", ">agents", ">calls", ">tokens in", ">tokens out", ">$", ">time")
+    for one in found.models:
+        usd = "unknown" if one.usd is None else f"{one.usd.low:,.4f} to {one.usd.high:,.4f}"
+        spans = (_span(one.calls), _span(one.input_tokens), _span(one.output_tokens))
+        times = f"{clock(one.seconds.low)} to {clock(one.seconds.high)}"
+        table.add_row(text(one.model), text(number(one.agents)), *map(text, spans), text(usd), text(times))
+    out.print(_under(table))
+    if found.shared:
+        shared = ", ".join(f"{decision} {share:.0%}" for decision, share in found.shared.items())
+        out.print(
+            _under(text(f"of a prompt, the beginning that is the same for all (a server may reuse it): {shared}"))
+        )
+    notes = [
+        "from a rehearsal: rule policies, then the null, decided in the models' place; at the upper end a quarter is asked "
+        "again and every answer takes all its tokens; a call is taken to last 0.5 to 10 s",
+        *found.notes,
+    ]
+    if any(one.usd is None for one in found.models):
+        notes.append("the price of a model is unknown: give it with --price MODEL=IN,OUT, or limit --max-tokens-total")
+    elif budget is not None:
+        notes.append(f"--budget {budget:g} is hard: the run stops before it is exceeded, and can be resumed")
+    for note in notes:
+        out.print(_under(text(f"note: {note}", "dim")))
+
+
+def _span(interval: Interval) -> str:
+    low, high = (f"{value:,.0f}" for value in (interval.low, interval.high))
+    return low if low == high else f"{low} to {high}"
 
 
 def _sentences(out: Console, observer_name: str, names: Sequence[str], numbers: int) -> list[Text]:
@@ -258,6 +339,9 @@ def verification(out: Console, outcome: Verification) -> None:
         mark = Text("ok", "green") if check.ok else Text("MISMATCH", "bold red")
         table.add_row(mark, text(check.what), text(check.detail))
     out.print(table)
+    for check in outcome.checks:
+        for line in check.difference.splitlines():
+            out.print(text(line, {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
 
 
 # -- a lab --------------------------------------------------------------------------------------------------------

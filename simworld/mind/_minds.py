@@ -28,6 +28,15 @@ class Mind(Protocol):
         ...
 
 
+@runtime_checkable
+class Waiting(Mind, Protocol):
+    """A mind that waits for somebody else to answer, so that several can be asked at once."""
+
+    def begin(self, question: Question) -> Callable[[], Answers]:
+        """Ask; return what waits for the answers."""
+        ...
+
+
 def vectorised[F: Policy](policy: F) -> F:
     """Mark a policy that decides for all agents asked at once.
 

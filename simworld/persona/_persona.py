@@ -92,6 +92,8 @@ class Persona(Record):
     """Private facts; shown to itself and to those named in them."""
     moral_level: Annotated[int, Strict(), Field(ge=1, le=4)] | None = None
     """Alignment of a character, from 1, good, to 4, villain; never rendered."""
+    mind: Annotated[str, Field(min_length=1, pattern=r"^\S+$")] | None = None
+    """Who decides for it: ``rules``, ``null``, ``human``, or a language model (``ollama/qwen3``); never rendered."""
     role: str | None = None
     """Role in a scenario; shown to nobody else, for it may be a hidden one."""
     stratum: dict[str, str] = Field(default_factory=dict)

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simworld.errors import UsageError
+from simworld.errors import ParameterError, UsageError
+from simworld.mind.llm import Speak
 from simworld.persona import Persona
 from simworld.run._export import FORMATS, export
 from simworld.run._load import Run, load_run
 from simworld.run._plan import Plan
-from simworld.run._prepare import Prepared, prepare, prepare_again
+from simworld.run._prepare import Prepared, prepare, prepare_again, prepare_replay
+from simworld.run._rehearse import Estimate, Interval, ModelEstimate, rehearse
 from simworld.run._runner import Progress, execute, start_run
 from simworld.run._verify import Check, Verification, verify
 
 __all__ = [
     "FORMATS",
     "Check",
+    "Estimate",
+    "Interval",
+    "ModelEstimate",
     "Plan",
     "Prepared",
     "Progress",
     "Run",
     "Verification",
+    "continue_run",
     "execute",
     "export",
     "load_run",
     "prepare",
     "prepare_again",
+    "prepare_replay",
+    "rehearse",
     "resume",
     "run",
     "start_run",
@@ -42,7 +50,16 @@ def run(
     *,
     seed: int = 0,
     steps: int | None = None,
-    mind: str = "rules",
+    mind: str | None = None,
+    model: str | Sequence[str] = (),
+    seats: Mapping[str, str] | None = None,
+    budget_usd: float | None = None,
+    max_tokens_total: int | None = None,
+    api_base: str | None = None,
+    asking: Mapping[str, Any] | None = None,
+    service: Mapping[str, Any] | None = None,
+    replicate: int = 0,
+    tape: str | Path | Run | None = None,
     observers: Sequence[str] = (),
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
@@ -59,7 +76,21 @@ def run(
             Mesa model (``"mesa.examples.basic.schelling.model@Schelling"``).
         seed: one seed for everything, 0 to 2**63 - 1.
         steps: steps to take; the scenario's default when None.
-        mind: ``"rules"`` or ``"null"``.
+        mind: who decides where nothing else says so: ``"rules"`` (the default), ``"null"``, ``"human"``; when it is given,
+            minds that personas name do not count.
+        model: a language model by its litellm string (``"ollama/qwen3"``), ``"local/NAME"`` for an OpenAI-compatible
+            server at ``api_base``, or several, each with its share (``["gpt-4o-mini:0.7", "ollama/qwen3:0.3"]``).
+        seats: minds of single agents, by id or by a persona's id or name: ``{"3": "human"}``.
+        budget_usd: hard limit on the money the run may cost, US dollars.
+        max_tokens_total: hard limit on its input and output tokens together.
+        api_base: address of the server of ``local/`` models, or of all models when there is none.
+        asking: how models are asked: fields of `simworld.mind.llm.Asking` (``card``, ``temperature``, ``max_tokens``,
+            ``attempts``).
+        service: how models are reached: fields of `simworld.mind.llm.Service` (``timeout_s``, ``concurrency``,
+            ``requests_per_minute``, ``cache``, …).
+        replicate: which replicate of the seed this is: another has other samples of the same models.
+        tape: a run whose tape is repeated without asking anybody; scenario, seed and all that was asked come from it, only
+            observers, fewer steps and what is recorded may differ.
         observers: observers added to the scenario's own, by name.
         graph: starting graph: a networkx graph, a file, ``"karate"``, ``"watts_strogatz_graph:k=6,p=0.1"``.
         cast: who lives there: a cast by name or file, or personas.
@@ -71,25 +102,57 @@ def run(
 
     Raises:
         UsageError: the call was wrong; nothing was written.
-        RunError: a step failed; the folder says why.
-        Interrupted: Ctrl-C; the run can be resumed.
+        RunError: a step failed, or a model did not answer; the folder says why and can be resumed.
+        Interrupted: Ctrl-C, or a limit on spending was reached; the run can be resumed.
     """
-    prepared = prepare(
-        scenario, params=params, seed=seed, steps=steps, mind=mind, observers=observers, graph=graph, cast=cast,
-        state_every=state_every, record_events=record_events,
-    )  # fmt: skip
+    if tape is not None:
+        source = tape if isinstance(tape, Run) else load_run(tape)
+        if (
+            source.plan.scenario != scenario
+            or params
+            or model
+            or mind
+            or seats
+            or graph is not None
+            or cast is not None
+        ):
+            raise ParameterError(
+                f"a tape of {source.plan.scenario!r} is repeated as it was; give that scenario, observers, steps, and "
+                "nothing else"
+            )
+        changes = {"observers": tuple(observers), "state_every": state_every, "record_events": record_events}
+        prepared = prepare_replay(source.path, scenario, **changes, **({} if steps is None else {"steps": steps}))
+    else:
+        limits = {"budget_usd": budget_usd, "max_tokens_total": max_tokens_total}
+        reach = {**(service or {}), **{name: value for name, value in limits.items() if value is not None}}
+        if api_base is not None:
+            reach["api_base"] = {**reach.get("api_base", {}), "": api_base}
+        prepared = prepare(
+            scenario, params=params, seed=seed, steps=steps, mind=mind, models=(model,) if isinstance(model, str) else model,
+            seats=seats, asking=asking, service=reach, replicate=replicate, observers=observers, graph=graph, cast=cast,
+            state_every=state_every, record_events=record_events,
+        )  # fmt: skip
     path = start_run(prepared, None if out is None else Path(out))
     execute(prepared, path, progress)
     return Run(path)
 
 
-def resume(run: str | Path | Run, *, allow_changed: bool = False, progress: Progress | None = None) -> Run:
+def resume(
+    run: str | Path | Run,
+    *,
+    allow_changed: bool = False,
+    service: Mapping[str, Any] | None = None,
+    speak: Speak | None = None,
+    progress: Progress | None = None,
+) -> Run:
     """Take an unfinished run to its end; a finished one is returned as it is.
 
     Args:
         run: the run.
         allow_changed: go on although the scenario's files have changed since it began (a mended mistake); the run
             then says so in its notes.
+        service: what changes in how models are reached: a higher ``budget_usd``, another ``api_base``.
+        speak: how a person is asked; in the terminal by default.
         progress: called after every step with (step, steps, metrics).
 
     Raises:
@@ -98,16 +161,27 @@ def resume(run: str | Path | Run, *, allow_changed: bool = False, progress: Prog
     found = run if isinstance(run, Run) else load_run(run)
     if found.status == "finished":
         return found
-    prepared = prepare_again(found.path)
+    execute(continue_run(found, allow_changed=allow_changed, service=service, speak=speak), found.path, progress)
+    return Run(found.path)
+
+
+def continue_run(
+    run: Run, *, allow_changed: bool = False, service: Mapping[str, Any] | None = None, speak: Speak | None = None
+) -> Prepared:
+    """Make the society of an unfinished run again, ready to go on; arguments as for `resume`.
+
+    Raises:
+        UsageError: the scenario's files have changed, or its models cannot be reached.
+    """
+    prepared = prepare_again(run.path, service=service, speak=speak)
     if prepared.is_changed:
         if not allow_changed:
             raise UsageError(
-                f"the files of scenario {prepared.plan.scenario!r} have changed since {found.path} began, so its end "
+                f"the files of scenario {prepared.plan.scenario!r} have changed since {run.path} began, so its end "
                 "may not fit its beginning; put them back, start the run anew, or say --allow-changed"
             )
-        prepared.society.notes.append(f"resumed after step {found.checkpoint} with changed scenario files")
-    execute(prepared, found.path, progress)
-    return Run(found.path)
+        prepared.society.notes.append(f"resumed after step {run.checkpoint} with changed scenario files")
+    return prepared
 
 
 class _CallableRoom(types.ModuleType):

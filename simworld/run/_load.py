@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ import polars as pl
 from pydantic import ValidationError
 
 from simworld.errors import CorruptRunError, UsageError, did_you_mean
+from simworld.mind.llm import Tally
 from simworld.persona import Persona
 from simworld.run._frames import EVENTS, TIES, changes_of, empty, panel, state_at
 from simworld.run._plan import Plan, metrics_frame
 from simworld.run._recorder import findings_frame
 from simworld.run._store import Contents, is_being_written
+from simworld.run._tape import CALLS, SqliteTape
 from simworld.scenario import find_lab
 from simworld.world import SocialGraph
 
@@ -108,6 +112,31 @@ class Run:
         frame = self._contents.stream("ties")
         return empty(TIES) if frame is None else frame
 
+    @cached_property
+    def calls(self) -> pl.DataFrame:
+        """Every call of a language model or a person, with prompt and reply, in order of position; empty without one."""
+        return self._on_tape(lambda tape: tape.calls(), CALLS)
+
+    @cached_property
+    def answers(self) -> pl.DataFrame:
+        """How answers turned out, one row a step, model and decision: asked = first_try + repaired + again + refused."""
+        schema = {n: pl.String if n in ("model", "decision") else pl.Int64 for n in Tally._fields}
+        return self._on_tape(lambda tape: tape.answers(), schema)
+
+    @property
+    def spending(self) -> pl.DataFrame:
+        """What calls took, one row a step, agent, decision and model: calls, tokens, US dollars (null: unknown)."""
+        by = ["step", "agent", "purpose", "model"]
+        usd = pl.when(pl.col("usd").null_count() == 0).then(pl.col("usd").sum()).alias("usd")
+        sums = (pl.len().alias("calls"), pl.col("input_tokens").sum(), pl.col("output_tokens").sum(), usd)
+        return self.calls.group_by(by).agg(*sums).sort(by)
+
+    def _on_tape(self, read: Callable[[SqliteTape], pl.DataFrame], schema: Mapping[str, Any]) -> pl.DataFrame:
+        if "service" not in self.manifest:
+            return pl.DataFrame(schema=schema)
+        with contextlib.closing(SqliteTape(self.path / "journal.sqlite", is_read_only=True)) as tape:
+            return read(tape)
+
     @property
     def states(self) -> pl.DataFrame:
         """Every agent's columns at every recorded step: one row an agent and step."""
@@ -197,7 +226,7 @@ class Run:
         path, here = self.path.resolve(), Path.cwd()
         rows = [
             ("scenario", plan.scenario),
-            ("mind", f"{plan.mind} ({m['mind_note']})" if m["mind_note"] != plan.mind else plan.mind),
+            ("mind", self.mind),
             ("agents", str(plan.params.get("n_agents", "")) or "see states"),
             ("steps", f"{self.steps} of {plan.steps}"),
             ("seed", str(plan.seed)),
@@ -206,7 +235,17 @@ class Run:
             ("digest", self.digest or "none before the run is finished"),
             ("folder", str(path.relative_to(here) if path.is_relative_to(here) else path)),
         ]
+        rows += [("spent", spent_words(each)) for each in m.get("spending", ())]
         return rows + [("note", note) for note in m["notes"]]
+
+    @property
+    def mind(self) -> str:
+        """Who decided, in words: every mind with its kind, and how many agents it had where there are several."""
+        counts, note = self.manifest.get("minds") or {self.plan.mind: 0}, self.manifest["mind_note"]
+        if len(counts) > 1:
+            return ", ".join(f"{label} ({n} agents)" for label, n in counts.items()) + f"; {note}"
+        (label,) = counts
+        return f"{label} ({note})"
 
     def __repr__(self) -> str:
         width = max(len(label) for label, _ in self.summary())
@@ -221,3 +260,13 @@ class Run:
             for label, text in self.summary()
         )
         return f"<table><caption>simworld run</caption>{cells}</table>"
+
+
+def spent_words(each: Mapping[str, Any]) -> str:
+    """Return in words what one model took."""
+    usd = "price unknown" if each["usd"] is None else f"${each['usd']:.4f}"
+    lost = f", at most ${each['lost_usd']:.4f} more for calls without a reply" if each["lost_usd"] else ""
+    return (
+        f"{each['model']}: {each['calls']:,} calls, {each['input_tokens']:,} tokens in, {each['output_tokens']:,} out, "
+        f"{usd}{lost}"
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from simworld.mind.llm import Asking
 from simworld.persona import Persona
 from simworld.schema import Record
 from simworld.world import GraphData
@@ -29,7 +30,19 @@ class Plan(Record):
     steps: int
     """Steps asked for; a scenario may stop before."""
     mind: str
-    """``rules``, ``null``, …"""
+    """Who decides for agents that nothing else gives a mind: ``rules``, ``null``, ``human``, …"""
+    models: tuple[str, ...] = ()
+    """Language models, each with its share of the agents (``ollama/qwen3:0.3``) or without."""
+    seats: dict[str, str] = {}
+    """Minds of single agents, by id, or by a persona's id or name."""
+    persona_minds: bool = True
+    """Whether the mind that a persona names counts."""
+    asking: Asking = Asking()
+    """How language models are asked."""
+    replicate: int = 0
+    """Which replicate of one seed this is: another one has other samples of the same models."""
+    is_replay: bool = False
+    """Whether the models only repeat what is on the run's tape, which came from another run."""
     observers: tuple[str, ...]
     """Observers added to the scenario's own."""
     graph: str | None = None

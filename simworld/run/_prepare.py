@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from simworld.errors import CorruptRunError, ParameterError
+from simworld.mind.llm import Asking, Rehearsed, Service, Speak, Switchboard
 from simworld.observe import Observer, observer
 from simworld.persona import Persona, read_cast
 from simworld.run._plan import Inputs, Plan
+from simworld.run._seats import Seating
 from simworld.run._store import Contents
 from simworld.scenario import find_cast, load, resolve
 from simworld.world import GraphData, PlainModel, World, checked_params
@@ -29,6 +31,15 @@ class Prepared:
     observers: list[Observer]
     is_changed: bool = False
     """Whether the scenario's files differ from those the run began with."""
+    seating: Seating | None = None
+    """Who decides for whom; None for a plain Mesa model."""
+    replay_of: Path | None = None
+    """The run whose tape is repeated, before it is copied."""
+
+    @property
+    def board(self) -> Switchboard | None:
+        """What connects with language models; None where there are none."""
+        return None if self.seating is None or self.seating.book is None else self.seating.board
 
 
 def prepare(
@@ -37,14 +48,36 @@ def prepare(
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
     steps: int | None = None,
-    mind: str = "rules",
+    mind: str | None = None,
+    models: Sequence[str] = (),
+    seats: Mapping[str, str] | None = None,
+    asking: Mapping[str, Any] | None = None,
+    service: Mapping[str, Any] | None = None,
+    replicate: int = 0,
     observers: Sequence[str] = (),
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
     state_every: int = 1,
     record_events: bool = True,
+    speak: Speak | None = None,
+    rehearsed: Rehearsed | None = None,
+    stand_in: str = "rules",
 ) -> Prepared:
-    """Check a call and make its society; nothing is written.
+    """Check a call and make its society; nothing is written, and no model is asked.
+
+    Args:
+        scenario, seed, steps, observers, graph, cast, state_every, record_events: as for `simworld.run`.
+        params: the scenario's parameters.
+        mind: who decides for agents that neither a model, a seat nor their persona gives a mind; when it is given, the
+            minds that personas name do not count.
+        models: language models with or without shares (``"ollama/qwen3:0.3"``).
+        seats: minds of single agents, by id or by a persona's id or name.
+        asking: fields of `simworld.mind.llm.Asking`.
+        service: fields of `simworld.mind.llm.Service`.
+        replicate: which replicate of the seed this is.
+        speak: how a person is asked; in the terminal by default.
+        rehearsed: when given, models are not asked; their prompts are counted there.
+        stand_in: the mind that answers in a rehearsal.
 
     Raises:
         UsageError: anything about the call that cannot be right.
@@ -59,14 +92,38 @@ def prepare(
     cls = load(ref)
     personas, cast_source, notes = _cast(cast)
     society: Any
-    if not isinstance(mind, str):
+    if not isinstance(mind, str | None):
         raise ParameterError(f"a recorded run takes a mind by its label, got {mind!r:.80}")
+    if isinstance(replicate, bool) or not isinstance(replicate, int) or replicate < 0:
+        raise ParameterError(f"replicate = {replicate!r} is not a whole number, 0 or more")
+    how: Asking = checked_params(Asking, asking or {})
+    reach: Service = checked_params(Service, service or {})
+    plan = Plan(
+        scenario=ref.spec,
+        scenario_class=cls.__name__,
+        content_hash=ref.content_hash(),
+        params={},
+        seed=seed,
+        steps=0,
+        mind=mind or "rules",
+        models=tuple(models),
+        seats=dict(seats or {}),
+        persona_minds=mind is None,
+        asking=how,
+        replicate=replicate,
+        observers=tuple(observers),
+        cast=cast_source,
+        state_every=state_every,
+        record_events=record_events,
+    )
+    seating: Seating | None = None
     if issubclass(cls, World):
         checked_params(cls.Params, params or {})
         n_agents = (params or {}).get("n_agents", 1)
         if isinstance(n_agents, int) and n_agents < 1:
             raise ParameterError(f"n_agents = {n_agents} is no society; give 1 or more")
-        society = cls(rng=seed, graph=graph, personas=personas, mind=mind, **dict(params or {}))
+        seating = Seating(plan, Switchboard(reach, speak=speak), rehearsed=rehearsed, stand_in=stand_in)
+        society = cls(rng=seed, graph=graph, personas=personas, mind=seating, **dict(params or {}))
         if personas is not None and not cls.with_personas:
             raise ParameterError(f"scenario {ref.spec!r} has no personas; leave the cast out")
         society.notes[:0] = notes
@@ -75,31 +132,24 @@ def prepare(
         used = society.params.model_dump(mode="json")
         default_steps, own = cls.default_steps, cls.observers
     else:
-        for what, value in (("graph", graph), ("cast", cast)):
+        for what, value in (("graph", graph), ("cast", cast), ("model", models or None), ("seat", seats or None)):
             if value is not None:
                 raise ParameterError(f"a plain Mesa model takes no {what}; leave it out")
-        if mind != "rules":
+        if plan.mind != "rules":
             raise ParameterError(
                 f"a plain Mesa model decides for itself; mind {mind!r} has nothing to do, leave it out"
             )
         society = PlainModel(cls, seed, dict(params or {}))
-        mind = "own"
+        plan = plan.model_copy(update={"mind": "own"})
         inputs, start, used = Inputs(), None, society.params
         default_steps, own = 100, ()
-    plan = Plan(
-        scenario=ref.spec,
-        scenario_class=cls.__name__,
-        content_hash=ref.content_hash(),
-        params=used,
-        seed=seed,
-        steps=default_steps if steps is None else steps,
-        mind=mind,
-        observers=tuple(observers),
-        graph=start.source if start is not None else None,
-        graph_nodes=start.n if start is not None else None,
-        cast=cast_source,
-        state_every=state_every,
-        record_events=record_events,
+    plan = plan.model_copy(
+        update={
+            "params": used,
+            "steps": default_steps if steps is None else steps,
+            "graph": start.source if start is not None else None,
+            "graph_nodes": start.n if start is not None else None,
+        }
     )
     for name, value in used.items():
         try:
@@ -110,7 +160,7 @@ def prepare(
     if isinstance(society, PlainModel):
         for one in observing:
             one.observe(society)  # raises if it needs what a plain model has not
-    return Prepared(ref.name, plan, inputs, society, observing)
+    return Prepared(ref.name, plan, inputs, society, observing, seating=seating)
 
 
 def make_observers(own: Sequence[Any], names: Sequence[str]) -> list[Observer]:
@@ -152,8 +202,16 @@ def load_inputs(path: Path, plan: Plan, directed: bool) -> Inputs:
     return Inputs(graph=graph, personas=personas)
 
 
-def prepare_again(path: Path) -> Prepared:
+def prepare_again(
+    path: Path, *, service: Mapping[str, Any] | None = None, only_tape: bool = False, speak: Speak | None = None
+) -> Prepared:
     """Make the society of an existing run again, from what its folder holds.
+
+    Args:
+        path: the run's folder.
+        service: fields of `simworld.mind.llm.Service` that differ from those the run was last given.
+        only_tape: whether nothing but its tape may answer for language models and people.
+        speak: how a person is asked.
 
     Raises:
         UsageError: no run there.
@@ -167,14 +225,44 @@ def prepare_again(path: Path) -> Prepared:
     ref = resolve(plan.scenario)
     cls = load(ref)
     society: Any
+    seating: Seating | None = None
     if issubclass(cls, World):
         inputs = load_inputs(path, plan, cls.directed)
         people = None if inputs.personas is None else list(inputs.personas)
-        society = cls(rng=plan.seed, graph=inputs.graph, personas=people, mind=plan.mind, **plan.params)
+        reach: Service = checked_params(Service, {**contents.manifest.get("service", {}), **(service or {})})
+        seating = Seating(plan, Switchboard(reach, speak=speak, only_tape=only_tape or plan.is_replay))
+        society = cls(rng=plan.seed, graph=inputs.graph, personas=people, mind=seating, **plan.params)
         own: Sequence[Any] = cls.observers
     else:
         inputs, own = Inputs(), ()
         society = PlainModel(cls, plan.seed, dict(plan.params))
     society.notes[:] = contents.manifest.get("notes", [])
     is_changed = ref.content_hash() != plan.content_hash
-    return Prepared(ref.name, plan, inputs, society, make_observers(own, plan.observers), is_changed)
+    return Prepared(ref.name, plan, inputs, society, make_observers(own, plan.observers), is_changed, seating)
+
+
+def prepare_replay(path: Path, scenario: str, **changes: Any) -> Prepared:
+    """Make the society of a run again for a new run that repeats its tape, with some of its plan changed.
+
+    Args:
+        path: the run with the tape.
+        scenario: its scenario, as a user names it.
+        changes: fields of `Plan` that may differ without changing what is asked: ``observers``, ``steps``,
+            ``state_every``, ``record_events``.
+
+    Raises:
+        UsageError: the run has no language model, or more steps are wanted than it has.
+    """
+    again = prepare_again(path, only_tape=True)
+    if resolve(scenario).spec != again.plan.scenario:
+        raise ParameterError(f"the tape is of scenario {again.plan.scenario!r}, not {scenario!r}; name that one")
+    if again.board is None:
+        raise ParameterError(f"{path} was made without a language model or a person, so it has no tape; run it anew")
+    steps = changes.get("steps", again.plan.steps)
+    if steps > again.plan.steps:
+        raise ParameterError(f"steps = {steps}, but the tape ends with step {again.plan.steps}; ask for no more")
+    plan = again.plan.model_copy(update={**changes, "is_replay": True})
+    observing = make_observers(type(again.society).observers, plan.observers)
+    return Prepared(
+        again.name, plan, again.inputs, again.society, observing, again.is_changed, again.seating, replay_of=path
+    )

@@ -20,13 +20,24 @@ from typing import Any
 
 import polars as pl
 
-from simworld.errors import CorruptRunError, Interrupted, RunError, SimworldError, StorageError, UsageError
+from simworld.errors import (
+    BudgetSpent,
+    CorruptRunError,
+    Interrupted,
+    ModelError,
+    RunError,
+    SimworldError,
+    StorageError,
+    TapeError,
+    UsageError,
+)
+from simworld.mind.llm import HUMAN, without_credentials, without_secrets
 from simworld.run._chain import check_chains
 from simworld.run._frames import TIES, changes_of, empty, state_at
-from simworld.run._plan import Plan
 from simworld.run._prepare import Prepared
 from simworld.run._recorder import Recorder
 from simworld.run._store import Contents, Store, manifest_hash, parquet_bytes, write_whole
+from simworld.run._tape import SqliteTape
 from simworld.scenario import find_lab
 from simworld.world import PlainModel
 
@@ -37,7 +48,13 @@ MIND_NOTES = {
     "rules": "rule policy: hand-written rules, no language model",
     "null": "null policy: uniform random choices, the baseline",
     "own": "a plain Mesa model: its own rules",
+    HUMAN: "a person at the terminal",
 }
+
+
+def mind_note(label: str, policies: Any = ()) -> str:
+    """Return what kind of mind a label stands for, in a few words."""
+    return MIND_NOTES.get(label) or ("rule policy of the scenario" if label in policies else "language model")
 
 
 def start_run(prepared: Prepared, out: Path | None = None) -> Path:
@@ -69,36 +86,53 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
         frames = prepared.inputs.frames()
         files = {file: write_whole(path / file, parquet_bytes(frame)) for file, frame in frames.items()}
         started = now.isoformat(timespec="seconds")
-        write_manifest(path, prepared.plan, prepared.society, "running", files=files, started=started)
-    except StorageError:
+        if prepared.replay_of is not None:
+            with contextlib.closing(SqliteTape(path / "journal.sqlite", replicate=plan.replicate)) as tape:
+                tape.copy_from(prepared.replay_of / "journal.sqlite")
+        write_manifest(path, prepared, "running", files=files, started=started)
+    except (StorageError, CorruptRunError):
         shutil.rmtree(path, ignore_errors=True)
         raise
     return path
 
 
-def write_manifest(path: Path, plan: Plan, society: Any, status: str, **more: Any) -> None:
+def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> None:
     """Write the manifest, whole or not at all."""
+    plan, society, board = prepared.plan, prepared.society, prepared.board
+    policies = getattr(society, "policies", {})
+    counts = prepared.seating.counts() if prepared.seating is not None else {plan.mind: society.n_agents}
+    notes = {label: mind_note(label, policies) for label in counts}
     manifest = {
         "format": 1,
         "status": status,
         "plan": plan.model_dump(mode="json"),
-        "mind_note": MIND_NOTES.get(plan.mind, plan.mind),
-        "determinism": "exact",
+        "mind_note": "; ".join(f"{label}: {note}" if len(notes) > 1 else note for label, note in notes.items()),
+        "minds": counts,
+        "determinism": "exact" if board is None or board.only_tape else "live: only its tape is exact",
         "notes": list(society.notes),
         "tie_kinds": list(society.tie_kinds),
         "directed": society.directed,
         "tables": list(society.tables),
-        "versions": versions(),
+        "versions": versions(board is not None),
         "git_commit": _git_commit(),
         **more,
     }
+    if board is not None and prepared.seating is not None and prepared.seating.book is not None:
+        reached = board.service.model_dump(mode="json")
+        reached["api_base"] = {name: without_credentials(url) for name, url in reached["api_base"].items()}
+        manifest |= {"service": reached, "prompts": dict(sorted(prepared.seating.book.files.items()))}
     manifest["sha256"] = manifest_hash(manifest)
     write_whole(path / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
-def versions() -> dict[str, str]:
+def _on_tape(tape: SqliteTape | None) -> dict[str, Any]:
+    return {} if tape is None else {"spending": tape.spending(), "tape": tape.digest()}
+
+
+def versions(with_models: bool = False) -> dict[str, str]:
     """Return the versions that could matter to a result."""
-    names = ("simworld", "mesa", "networkx", "numpy", "scipy", "polars", "pydantic", "faker")
+    names = ["simworld", "mesa", "networkx", "numpy", "scipy", "polars", "pydantic", "faker"]
+    names += ["jinja2", "json-repair", "litellm", "aiohttp"] if with_models else []
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
@@ -143,12 +177,13 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         Interrupted: a signal asked for it; the folder can be resumed.
         RunError: a step failed; the folder says why and can be resumed.
     """
-    plan, society = prepared.plan, prepared.society
-    store = Store(path)
+    plan, society, board = prepared.plan, prepared.society, prepared.board
+    store = Store(path, has_tape=board is not None)
     began = time.perf_counter()
     before = Contents(path).manifest
     started, files = before.get("started"), dict(before["files"])
     recorder = Recorder(plan, society, prepared.observers, store)
+    tape: SqliteTape | None = None
     doing = ""
 
     def record() -> None:
@@ -158,15 +193,21 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
             doing = "the progress callback"
             progress(society.t, plan.steps, dict(measured))
 
+    def done_so_far() -> int:
+        return recorder.metrics[-1][0] if recorder.metrics else 0
+
     try:
         doing = f"the start of {plan.scenario}"
         try:
             with stop_requests() as stop:
                 Contents(path).check_files()  # before anything is rewound
+                if board is not None:
+                    tape = SqliteTape(path / "journal.sqlite", replicate=plan.replicate)
+                    board.keep(tape)
                 done = store.rewind()
                 if done >= 0:
                     _catch_up(prepared, recorder, path, done)
-                    write_manifest(path, plan, society, "running", files=files, started=started)
+                    write_manifest(path, prepared, "running", files=files, started=started)
                 else:
                     record()
                 while society.t < plan.steps and society.running:
@@ -180,22 +221,34 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                     record()
                 doing = f"measuring the findings of {plan.scenario}"
                 metrics, findings, digest = recorder.conclude()
-        except (StorageError, CorruptRunError, Interrupted):
+        except BudgetSpent as error:
+            raise BudgetSpent(
+                f"stopped after step {done_so_far()} of {plan.steps}: {error}; what is paid for is kept; go on with: "
+                f"simworld resume {path} and a higher limit (--budget, --max-tokens-total)"
+            ) from None
+        except ModelError as error:
+            raise ModelError(f"{error}; mend it, then: simworld resume {path}") from None
+        except (StorageError, CorruptRunError, TapeError, Interrupted):
             raise
         except Exception as error:
             what = str(error) if isinstance(error, SimworldError) else f"{type(error).__name__}: {error}"
             raise RunError(
-                f"{doing} failed{_place(error)}: {what}; mend it, then: simworld resume --allow-changed {path}"
+                f"{doing} failed{_place(error)}: {without_secrets(what)}; mend it, then: simworld resume --allow-changed "
+                f"{path}"
             ) from error
         for name, frame in (("metrics.parquet", metrics), ("findings.parquet", findings)):
             files[name] = write_whole(path / name, parquet_bytes(frame))
+        taped = _on_tape(tape)
+        if board is not None and tape is not None:
+            board.close()
+            tape.close()
         segments = store.finish()
         write_manifest(
-            path, plan, society, "finished",
+            path, prepared, "finished",
             started=started, ended=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - began, 3), steps_done=society.t,
             digest=digest["digest"], parts={k: v for k, v in digest.items() if k != "digest"},
-            segments=segments, files=files,
+            segments=segments, files=files, **taped,
         )  # fmt: skip
     except CorruptRunError:
         raise  # a folder that does not say the truth is not written to
@@ -203,12 +256,16 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         recorder.close()
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
         # The journal holds every step; a manifest that cannot be rewritten (a full disk) does not hinder a resume.
-        with contextlib.suppress(StorageError):
-            more = {"files": before["files"], "started": started, "error": str(error), "steps_done": society.t}
-            write_manifest(path, plan, society, status, **more)
+        with contextlib.suppress(StorageError, CorruptRunError):
+            more = {"files": before["files"], "started": started, "error": str(error), "steps_done": done_so_far()}
+            write_manifest(path, prepared, status, **more, **_on_tape(tape))
         raise
     finally:
+        if board is not None:
+            board.close()
         recorder.close()
+        if tape is not None:
+            tape.close()
         store.close()
 
 

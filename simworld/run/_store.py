@@ -113,8 +113,8 @@ def is_being_written(path: Path) -> bool:
 class Store:
     """One run's folder, open for writing by one process; one thread of it at a time."""
 
-    def __init__(self, path: Path, *, is_new: bool = False) -> None:
-        """Open a folder; a new one gets a journal.
+    def __init__(self, path: Path, *, is_new: bool = False, has_tape: bool = False) -> None:
+        """Open a folder; a new one gets a journal. With a tape beside it, every step is synced to the disk.
 
         Raises:
             UsageError: another process is writing it.
@@ -123,6 +123,7 @@ class Store:
         from filelock import FileLock, Timeout
 
         self.path = path
+        self._has_tape = has_tape
         journal = path / "journal.sqlite"
         if not is_new and not (journal.exists() and journal.stat().st_size):
             raise CorruptRunError(f"{journal} is missing or empty; without it the run cannot be resumed")
@@ -142,11 +143,12 @@ class Store:
 
     def _open(self) -> None:
         with writing(self.journal):
-            self._db = sqlite3.connect(self.journal, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(self.journal, isolation_level=None, check_same_thread=False, timeout=60)
             self._db.execute("PRAGMA page_size=32768")  # large blobs: a long chain of small pages is slow
             self._db.execute("PRAGMA journal_mode=WAL")
             # NORMAL survives kill -9; a power cut may lose the last steps, which rules recompute. Never a torn file.
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            # With a tape the step's commit is synced, and with it all that the tape wrote before: that was paid for.
+            self._db.execute(f"PRAGMA synchronous={'FULL' if self._has_tape else 'NORMAL'}")
             self._db.execute("PRAGMA secure_delete=OFF")  # sealed frames need no overwriting with zeros
             self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             self._db.executescript(_TABLES)
@@ -208,6 +210,8 @@ class Store:
             last = self._db.execute("SELECT coalesce(max(step), -1) FROM steps WHERE checkpoint").fetchone()[0]
             self._db.execute("DELETE FROM steps WHERE step > ?", (last,))
             self._db.execute("DELETE FROM pending WHERE step > ?", (last,))
+            if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'tallies'").fetchone():
+                self._db.execute("DELETE FROM tallies WHERE step > ?", (last,))
         known = {self.path / entry["file"] for entry in _entries(self._db)}
         strays = [f for d in ("events", "state") for f in sorted((self.path / d).glob("*")) if f not in known]
         for stray in strays:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from simworld.errors import CorruptRunError, SimworldError
+from simworld.errors import CorruptRunError, SimworldError, TapeError
 from simworld.run._chain import by_step, check_chains
 from simworld.run._frames import Frame
 from simworld.run._plan import Plan
@@ -18,6 +20,7 @@ from simworld.run._prepare import Prepared, prepare_again
 from simworld.run._recorder import Recorder, digest_of
 from simworld.run._runner import Progress
 from simworld.run._store import Contents
+from simworld.run._tape import SqliteTape
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Check:
     what: str
     ok: bool
     detail: str
+    difference: str = ""
+    """Where it helps: what was asked then and now, as a unified diff."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Verification:
         return all(c.ok for c in self.checks)
 
     def __str__(self) -> str:
-        return "\n".join(f"{'ok      ' if c.ok else 'MISMATCH'}  {c.what}: {c.detail}" for c in self.checks)
+        lines = [f"{'ok      ' if c.ok else 'MISMATCH'}  {c.what}: {c.detail}\n{c.difference}" for c in self.checks]
+        return "\n".join(line.rstrip() for line in lines)
 
     __repr__ = __str__
 
@@ -64,6 +70,8 @@ def verify(path: Path, *, again: bool = True, progress: Progress | None = None) 
         checks.append(Check("files", True, f"{n} files are what was written"))
     except CorruptRunError as error:
         checks.append(Check("files", False, str(error)))
+    if "service" in contents.manifest:
+        checks.append(_taped(contents))
     streams: dict[str, pl.DataFrame] | None = None
     try:
         streams = contents.streams()
@@ -73,6 +81,33 @@ def verify(path: Path, *, again: bool = True, progress: Progress | None = None) 
     if again:
         checks.append(_again(path, contents, streams, progress))
     return Verification(tuple(checks))
+
+
+def _taped(contents: Contents) -> Check:
+    try:
+        with contextlib.closing(SqliteTape(contents.path / "journal.sqlite", is_read_only=True)) as tape:
+            calls = tape.check(contents.manifest.get("tape") if contents.is_finished else None)
+    except CorruptRunError as error:
+        return Check("tape", False, str(error))
+    return Check("tape", True, f"{calls} calls are what was said and answered")
+
+
+@contextlib.contextmanager
+def _no_network() -> Iterator[None]:
+    """Refuse every new connection of this process: what is repeated must come from the folder alone."""
+    own = socket.socket.__dict__.get("connect")
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        raise ConnectionRefusedError(f"a run that is executed again may not reach {address!r}")
+
+    setattr(socket.socket, "connect", refuse)  # noqa: B010 - said so that the type checker lets it pass
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(socket.socket, "connect")
+        else:
+            setattr(socket.socket, "connect", own)  # noqa: B010
 
 
 def _content(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> Check:
@@ -135,38 +170,69 @@ def _again(
 ) -> Check:
     what, changed = "run again", ""
     try:
-        prepared: Prepared = prepare_again(path)
-        plan: Plan = prepared.plan
-        if prepared.is_changed:
-            changed = " (the scenario's files have changed since)"
-        sink = _Comparison(contents, streams)
-        society = prepared.society
-        recorder = Recorder(plan, society, prepared.observers, sink)
-        try:
-            recorder.take()
-            while society.t < min(plan.steps, sink.last) and society.running:
-                society.step()
-                measured = recorder.take()
-                if progress is not None:
-                    progress(society.t, plan.steps, measured)
-            recorder.flush()
-        finally:
-            recorder.close()
-        if society.t < sink.last:
-            return Check(
-                what, False, f"it stopped after step {society.t}, the recorded run went on to {sink.last}{changed}"
-            )
-        if not contents.is_finished:
-            return Check(what, True, f"every recorded step up to {sink.last} repeats itself{changed}")
-        digest = recorder.conclude()[2]["digest"]
-        if digest != contents.manifest["digest"]:
-            return Check(
-                what, False, f"the findings differ: digest {digest}, recorded {contents.manifest['digest']}{changed}"
-            )
-        return Check(what, True, f"{society.t} steps give the same digest{changed}")
+        with _no_network(), contextlib.ExitStack() as at_the_end:
+            prepared: Prepared = prepare_again(path, only_tape=True)
+            if prepared.is_changed:
+                changed = " (the scenario's files have changed since)"
+            tape: SqliteTape | None = None
+            if prepared.board is not None:
+                tape = SqliteTape(path / "journal.sqlite", replicate=prepared.plan.replicate, is_read_only=True)
+                at_the_end.callback(tape.close)
+                at_the_end.callback(prepared.board.close)
+                prepared.board.keep(tape)
+            detail = _repeat(prepared, contents, streams, progress)
+            if tape is not None:
+                detail += f", {_answers_agree(tape, contents)} answers from the tape"
+        return Check(what, True, f"{detail}{changed}")
     except _Divergence as difference:
         return Check(what, False, f"{difference}{changed}")
+    except TapeError as error:
+        return Check(what, False, f"{error}{changed}", error.difference)
     except SimworldError as error:
         return Check(what, False, str(error))
     except Exception as error:  # noqa: BLE001 - a scenario's own code runs here; whatever it raises is the finding
         return Check(what, False, f"it raises {type(error).__name__}: {error}{changed}")
+
+
+def _repeat(
+    prepared: Prepared,
+    contents: Contents,
+    streams: Mapping[str, pl.DataFrame] | None,
+    progress: Progress | None,
+) -> str:
+    """Take every step again, comparing each; return in words what agreed."""
+    plan: Plan = prepared.plan
+    sink = _Comparison(contents, streams)
+    society = prepared.society
+    recorder = Recorder(plan, society, prepared.observers, sink)
+    try:
+        recorder.take()
+        while society.t < min(plan.steps, sink.last) and society.running:
+            society.step()
+            measured = recorder.take()
+            if progress is not None:
+                progress(society.t, plan.steps, measured)
+        recorder.flush()
+    finally:
+        recorder.close()
+    if society.t < sink.last:
+        raise _Divergence(f"it stopped after step {society.t}, the recorded run went on to {sink.last}")
+    if not contents.is_finished:
+        return f"every recorded step up to {sink.last} repeats itself"
+    digest = recorder.conclude()[2]["digest"]
+    if digest != contents.manifest["digest"]:
+        raise _Divergence(f"the findings differ: digest {digest}, recorded {contents.manifest['digest']}")
+    return f"{society.t} steps give the same digest"
+
+
+def _answers_agree(tape: SqliteTape, contents: Contents) -> int:
+    """Return how many answers were used, if each turned out as it was counted then."""
+    counted = {tuple(row[:3]): row[3:] for row in tape.answers().iter_rows()} if contents.is_finished else None
+    now: dict[tuple[int, str, str], tuple[int, ...]] = {}
+    for tally in tape.tallies:
+        before = now.get(tally[:3], (0,) * 5)
+        now[tally[:3]] = tuple(a + b for a, b in zip(before, tally[3:], strict=True))
+    if counted is not None and counted != now:
+        step, model, decision = min(key for key in {*counted, *now} if counted.get(key) != now.get(key))
+        raise _Divergence(f"the answers of {model} to {decision} in step {step} turned out otherwise than was counted")
+    return sum(each[0] for each in now.values())

@@ -54,6 +54,8 @@ def _exactly(name: str, array: npt.NDArray[Any]) -> Any:
         same = (cast == array) | (np.isnan(cast) if cast.dtype.kind == "f" else False)
     if array.dtype.kind not in "iufb" or not same.all():
         raise ValueError(f"event column {name!r} takes {np.dtype(dtype).name}, got {array!r:.100}")
+    if cast.dtype.kind == "f":
+        cast = cast + 0.0  # one zero, as for single events: -0.0 would hash otherwise
     return cast if array.ndim else cast[()]
 
 

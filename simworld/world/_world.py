@@ -16,10 +16,10 @@ from pydantic_core import to_jsonable_python
 
 from simworld.agent import Agent, ColumnSpec, Entity
 from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
-from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, possible, uniform_policy
+from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, Waiting, possible, uniform_policy
 from simworld.persona import Persona, sample_population
 from simworld.rng import Chance
-from simworld.schema import Decision, Globals, Params
+from simworld.schema import Decision, Globals, Params, Record
 from simworld.world import _mesa
 from simworld.world._activation import batches
 from simworld.world._encounter import Encounter, Turn, turns
@@ -31,6 +31,7 @@ from simworld.world._table import Table
 type Ids = npt.NDArray[np.int64]
 type Who = Agent | Iterable[Agent] | Ids | npt.NDArray[np.bool_] | Sequence[int] | None
 type Rows = dict[str, npt.NDArray[Any]]
+type Seats = str | Mind | Sequence[str | Mind]
 
 
 LATE_BLOCK = 256
@@ -87,7 +88,7 @@ class World(mesa.Model):
         rng: Any = None,
         graph: Any = None,
         personas: Sequence[Persona] | None = None,
-        mind: str | Mind | Sequence[str | Mind] = "rules",
+        mind: Seats | Callable[[World], Seats] = "rules",
         **params: Any,
     ) -> None:
         """Make the society.
@@ -96,7 +97,8 @@ class World(mesa.Model):
             rng: the seed; an int gives the same society always, None a new one each time.
             graph: a graph source (words of ``--graph``, a networkx graph, a sparse array, `GraphData`).
             personas: who lives here; too few are filled up with sampled ones, too many cut.
-            mind: who decides: ``"rules"``, ``"null"``, a `Mind`, or one of these for each agent.
+            mind: who decides: ``"rules"``, ``"null"``, a `Mind`, or one of these for each agent; or a function of the
+                society, once it has agents and personas, that returns one of these.
             params: fields of `Params`.
 
         Raises:
@@ -134,11 +136,12 @@ class World(mesa.Model):
         self._recorded = False
         _mesa.rekey(self, seed, 0)
         self.populate()
-        self._minds, self._mind_of = self._seat_minds(mind)
         if type(self).with_personas:
             self.personas = self._first_personas(personas)
         elif personas is not None:
             raise ParameterError(f"{type(self).__name__} has no personas; leave them out")
+        seats: Any = mind(self) if callable(mind) and not isinstance(mind, Mind | type) else mind
+        self._minds, self._mind_of = self._seat_minds(seats)
         if start is not None:
             if start.n != self.table.n:
                 raise GraphError(f"the graph has {start.n} nodes but the scenario made {self.table.n} agents")
@@ -375,16 +378,28 @@ class World(mesa.Model):
         minds, seats = self._minds, self._mind_of
         if seats is None or len(minds) == 1:
             return minds[0].decide(question), lambda at: minds[0].label
-        # Agents that came later are seated with the first mind.
-        codes = np.where(question.ids < len(seats), seats[np.minimum(question.ids, len(seats) - 1)], 0)
+        codes = self._seats(question.ids)
         items: list[Any] = [None] * len(question.ids)
         seated = [(mind, np.flatnonzero(codes == code)) for code, mind in enumerate(minds)]
         # Every mind's part is taken from the snapshot before any of them decides.
         parts = [(mind, at, question.only(at)) for mind, at in seated if len(at)]
-        for mind, at, part in parts:
-            for i, answer in zip(at.tolist(), mind.decide(part), strict=True):
+        # Minds that wait for somebody else are asked first and waited for last, so that all wait at once.
+        begun = {code: mind.begin(part) for code, (mind, _, part) in enumerate(parts) if isinstance(mind, Waiting)}
+        done = {code: mind.decide(part) for code, (mind, _, part) in enumerate(parts) if code not in begun}
+        done |= {code: wait() for code, wait in begun.items()}
+        for code, (_, at, _) in enumerate(parts):
+            for i, answer in zip(at.tolist(), done[code], strict=True):
                 items[i] = answer
         return Answers(question, items), lambda at: minds[codes[at]].label
+
+    def _seats(self, ids: Ids) -> Ids:
+        """Return which mind decides for each agent; one that came later takes the mind of an agent of the start."""
+        seats = self._mind_of
+        assert seats is not None
+        if not len(ids) or ids.max() < len(seats):
+            return seats[ids]
+        first = [i if i < len(seats) else self.chance.seed_of("mind", i) % len(seats) for i in ids.tolist()]
+        return seats[first]
 
     def _occurrences(self, purpose: str, ids: Ids, everyone: bool) -> Ids | int:
         n = self.table.n
@@ -427,13 +442,14 @@ class World(mesa.Model):
             return RuleMind(policies.get("null", {}), "null", fallback=uniform_policy)
         if mind not in policies and mind != "rules":
             known = sorted({"rules", "null", *policies})
-            raise ParameterError(f"no mind {mind!r}{did_you_mean(mind, known)}; this scenario has {known}")
+            raise ParameterError(
+                f"no mind {mind!r}{did_you_mean(mind, known)}; this scenario has {known} (a language model: --model)"
+            )
         return RuleMind(policies.get(mind, {}), mind)
 
     def mind_label(self, agent: int) -> str:
         """Return the label of the mind that decides for an agent."""
-        seats = self._mind_of
-        return self._minds[0 if seats is None or agent >= len(seats) else int(seats[agent])].label
+        return self._minds[0 if self._mind_of is None else int(self._seats(np.array([agent]))[0])].label
 
     @property
     def mind_labels(self) -> tuple[str, ...]:
@@ -575,7 +591,7 @@ class World(mesa.Model):
         return load_graph(spec, n=n, seed=self.seed, directed=type(self).directed)
 
 
-def checked_params(cls: type[Params], given: Mapping[str, Any]) -> Params:
+def checked_params[R: Record](cls: type[R], given: Mapping[str, Any]) -> R:
     """Return validated parameters.
 
     Raises:

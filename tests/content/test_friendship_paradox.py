@@ -251,6 +251,7 @@ def test_undefined_similarities_of_the_feed() -> None:
 def test_the_suggestion_pool_bounds_who_is_scored() -> None:
     everyone_posts = {(1, agent, "Act"): POST for agent in range(60)}
     mind = script(everyone_posts)
+    mind.label = "rules"  # else the one text that all write is read, and all are alike
     world = World(rng=2, n_agents=60, suggestion_pool=10, mind=mind)
     pools = []
     for t in (2, 3, 4):

@@ -251,11 +251,19 @@ def test_a_mind_for_each_agent() -> None:
     assert answers.column("go", refused=None).tolist() == [False, True, False, True]
 
 
-def test_latecomers_are_seated_with_the_first_mind() -> None:
+def test_a_latecomer_takes_the_mind_of_an_agent_of_the_start() -> None:
     world = Deciding(rng=1, mind=["lazy", *["rules"] * 5])
     world.add_agents(Person, 2)
-    assert went(world) == [False, True, True, True, True, True, False, False]
-    assert world.mind_label(7) == "lazy"
+    assert went(world)[:6] == [False, True, True, True, True, True]
+    assert [world.mind_label(i) for i in (6, 7)] == ["lazy" if not w else "rules" for w in went(world)[6:]]
+    many = Deciding(rng=1, mind=["lazy"] * 3 + ["rules"] * 3)
+    many.add_agents(Person, 400)
+    labels = [many.mind_label(i) for i in range(6, 406)]
+    # Half and half, within four standard errors of a fair coin: 200 ± 40.
+    assert 160 < labels.count("lazy") < 240
+    again = Deciding(rng=1, mind=["lazy"] * 3 + ["rules"] * 3)
+    again.add_agents(Person, 400)
+    assert labels == [again.mind_label(i) for i in range(6, 406)]
 
 
 @pytest.mark.parametrize("mind", ["rulez", ["rules", "rulez"]])

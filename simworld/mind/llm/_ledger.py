@@ -1,0 +1,153 @@
+"""What was spent, and the hard limits on it: nothing is sent whose worst case would exceed them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from simworld.errors import BudgetSpent
+from simworld.mind.llm._litellm import Price
+from simworld.mind.llm._model import LanguageModel, Reply, Request
+
+
+class Spent(NamedTuple):
+    """What a tape holds in all."""
+
+    usd: float = 0.0
+    lost_usd: float = 0.0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    lost_tokens: int = 0
+
+
+@dataclass
+class Ledger:
+    """Calls, tokens and money of one run; what earlier sessions of it spent is in it."""
+
+    budget_usd: float | None = None
+    max_tokens_total: int | None = None
+    """Input and output tokens together."""
+    usd: float = 0.0
+    """Spent on calls that were answered."""
+    lost_usd: float = 0.0
+    """At most spent on sendings that brought no reply and may have been billed; counted against the budget."""
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    lost_tokens: int = 0
+    retries: int = 0
+    under_way: int = 0
+    n_unpriced: int = 0
+    """Calls whose price is unknown."""
+    by_model: Counter[str] = field(default_factory=Counter)
+    """Calls by model."""
+    listener: Callable[[], None] | None = None
+    """Called whenever a number changed, from the thread of the calls; must be quick."""
+    _held_usd: float = 0.0
+    _held_tokens: int = 0
+    _changed: asyncio.Event | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that count against ``max_tokens_total``."""
+        return self.input_tokens + self.output_tokens + self.lost_tokens
+
+    async def hold(self, usd: float, tokens: int) -> None:
+        """Set the worst case of a call aside, waiting for calls under way when only their worst case stands against it.
+
+        Raises:
+            BudgetSpent: it would exceed a limit.
+        """
+        while (over := self._over(usd, tokens)) is not None:
+            if not self.under_way:
+                raise BudgetSpent(over)
+            if self._changed is None:
+                self._changed = asyncio.Event()
+            await self._changed.wait()
+        self._held_usd += usd
+        self._held_tokens += tokens
+        self.under_way += 1
+
+    def _over(self, usd: float, tokens: int) -> str | None:
+        spent = self.usd + self.lost_usd
+        if self.budget_usd is not None and spent + self._held_usd + usd > self.budget_usd:
+            return f"the next call may cost up to ${usd:.4f} and ${spent:.4f} of the budget of ${self.budget_usd:g} are spent"
+        if self.max_tokens_total is not None and self.tokens + self._held_tokens + tokens > self.max_tokens_total:
+            return f"the next call may take up to {tokens:,} tokens and {self.tokens:,} of {self.max_tokens_total:,} are spent"
+        return None
+
+    def release(self, usd: float, tokens: int) -> None:
+        """Give back what was set aside."""
+        self._held_usd -= usd
+        self._held_tokens -= tokens
+        self.under_way -= 1
+        if not self.under_way:
+            self._held_usd, self._held_tokens = 0.0, 0  # no rounding error outlives the calls
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+        if self.listener is not None:
+            self.listener()
+
+    def carry(self, spent: Spent) -> None:
+        """Enter what earlier sessions of the run spent."""
+        self.usd, self.lost_usd, self.calls, self.input_tokens, self.output_tokens, self.lost_tokens = spent
+
+    def enter(self, model: str, reply: Reply) -> None:
+        """Enter a call that was answered."""
+        self.calls += 1
+        self.by_model[model] += 1
+        self.input_tokens += reply.input_tokens
+        self.output_tokens += reply.output_tokens
+        self.retries += reply.retries
+        if reply.usd is None:
+            self.n_unpriced += 1
+        else:
+            self.usd += reply.usd
+
+
+class Budgeted:
+    """A model whose calls are entered in the ledger, and not made when a limit could be exceeded."""
+
+    def __init__(self, inner: LanguageModel, ledger: Ledger, price: Price | None) -> None:
+        self._inner = inner
+        self._ledger = ledger
+        self._price = price
+
+    def _worst(self, request: Request) -> tuple[float, int]:
+        # No tokenizer needs more tokens than there are bytes; 64 a message for what a chat template adds.
+        said, wrote = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
+        return self._price.of(said, wrote) if self._price else 0.0, said + wrote
+
+    async def complete(self, request: Request) -> Reply:
+        """Send one request if its worst case fits.
+
+        Raises:
+            BudgetSpent: it does not.
+        """
+        ledger = self._ledger
+        usd, tokens = self._worst(request)
+        await ledger.hold(usd, tokens)
+        try:
+            reply = await self._inner.complete(request)
+            if self._price is not None:
+                reply.usd = self._price.of(reply.input_tokens, reply.output_tokens)
+            ledger.enter(request.model, reply)
+        finally:
+            ledger.release(usd, tokens)
+        return reply
+
+    def lost(self, request: Request) -> tuple[float, int]:
+        """Enter the worst case of a sending that brought no reply and may be billed; return its dollars and tokens."""
+        usd, tokens = self._worst(request)
+        self._ledger.lost_usd += usd
+        self._ledger.lost_tokens += tokens
+        return usd, tokens
+
+    async def close(self) -> None:
+        """Close what is behind."""
+        await self._inner.close()

@@ -1,0 +1,244 @@
+"""The switchboard of one run: one event loop, one chain of wrappers a model, one ledger, one tape."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from simworld.errors import ParameterError
+from simworld.mind.llm._cache import Cache, Cached
+from simworld.mind.llm._compatible import CompatibleModel
+from simworld.mind.llm._ledger import Budgeted, Ledger
+from simworld.mind.llm._limits import AdaptiveLimit, Limited, Retrying
+from simworld.mind.llm._litellm import LiteLLMModel, Price, check_model, price_of
+from simworld.mind.llm._model import LanguageModel, Reply, Request
+from simworld.mind.llm._secrets import learn_secrets
+from simworld.mind.llm._service import Service
+from simworld.mind.llm._tape import MemoryTape, Tape, Taped, TapeLog, TapeModel
+
+LOCAL = "local/"
+"""Begins the name of a model on a server of one's own, reached by the lean client."""
+HUMAN = "human"
+
+type Speak = Callable[[Request], str]
+"""Shows a person what is asked and returns what they answer."""
+
+
+class Switchboard:
+    """Connects minds with models. Coroutines run on a loop of its own, in one thread; a person speaks in the caller's."""
+
+    def __init__(self, service: Service | None = None, *, speak: Speak | None = None, only_tape: bool = False) -> None:
+        """
+        Args:
+            service: how models are reached.
+            speak: how a person is asked; by default in the terminal.
+            only_tape: whether nothing but the tape may answer.
+        """
+        self.service = service or Service()
+        self.only_tape = only_tape
+        self.ledger = Ledger(self.service.budget_usd, self.service.max_tokens_total)
+        self.log = TapeLog(MemoryTape())
+        self.stopped = False
+        """Whether something failed that ends the run: nothing more is sent."""
+        self._speak = speak
+        self._models: dict[str, LanguageModel] = {}
+        self._prices: dict[str, Price | None] = {}
+        self._limits: dict[str, AdaptiveLimit] = {}
+        self._cache: Cache | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        learn_secrets()
+
+    def keep(self, tape: Tape) -> None:
+        """Keep every call from now on, and look there before asking; what is on it was spent."""
+        self.log.tape = tape
+        self.ledger.carry(tape.totals())
+
+    # -- models ---------------------------------------------------------------------------------------------------
+
+    def check(self, names: list[str]) -> None:
+        """Look whether these models can be used, before anything is written or spent.
+
+        Raises:
+            ParameterError: one cannot, or its price is unknown while there is a budget.
+        """
+        if self.only_tape:
+            return
+        service = self.service
+        asked = [name for name in names if name != HUMAN]
+        for name in {*service.api_base, *service.prices} - {"", *asked}:
+            raise ParameterError(
+                f"an address or a price is given for {name!r}, but no agent has that model; models: {asked}"
+            )
+        for name in asked:
+            base = self._base(name, asked)
+            if name.startswith(LOCAL):
+                if not base:
+                    raise ParameterError(
+                        f"model {name!r} needs the address of its server: --api-base http://127.0.0.1:8000/v1 (simworld "
+                        "doctor shows what answers here)"
+                    )
+            else:
+                check_model(name, has_base=base is not None)
+            if base is not None and not base.startswith(("http://", "https://")):
+                raise ParameterError(f"--api-base {base!r} is no address; give http://… or https://…")
+            if service.budget_usd is not None and self.price(name) is None:
+                raise ParameterError(
+                    f"the price of {name!r} is unknown, so a budget in dollars cannot hold; give --price {name}=IN,OUT in "
+                    "dollars a million tokens (0,0 for a machine of your own), or limit --max-tokens-total"
+                )
+
+    def price(self, name: str) -> Price | None:
+        """Return a model's price, or None where it is unknown."""
+        if name not in self._prices:
+            said = self.service.prices.get(name)
+            if said is not None:
+                self._prices[name] = Price(said[0] / 1e6, said[1] / 1e6)
+            else:
+                self._prices[name] = None if name.startswith(LOCAL) or name == HUMAN else price_of(name)
+        return self._prices[name]
+
+    def _base(self, name: str, names: list[str]) -> str | None:
+        bases = self.service.api_base
+        if name in bases:
+            return bases[name]
+        is_meant = name.startswith(LOCAL) or not any(n.startswith(LOCAL) for n in names)
+        return bases.get("") if is_meant else None
+
+    def has(self, name: str) -> bool:
+        """Whether this model is connected."""
+        return name in self._models
+
+    def connect(self, name: str, names: list[str]) -> LanguageModel:
+        """Return the model of this name, the same one every time; ``names`` are all models of the run."""
+        if name not in self._models:
+            self._models[name] = self._chain(name, names)
+        return self._models[name]
+
+    def _chain(self, name: str, names: list[str]) -> LanguageModel:
+        if self.only_tape:
+            return TapeModel(self.log)
+        if name == HUMAN:
+            return Taped(_Person(self), self.log)
+        service, base = self.service, self._base(name, names)
+        client: LanguageModel
+        if name.startswith(LOCAL):
+            client = CompatibleModel(name.removeprefix(LOCAL), base or "", service.timeout_s)
+        else:
+            client = LiteLLMModel(name, base, service.timeout_s)
+        limit = self._limits.setdefault(base or name, AdaptiveLimit(service.concurrency, max(service.backoff_s, 0.01)))
+        limited = Limited(
+            client,
+            limit,
+            stopped=lambda: self.stopped,
+            requests_per_minute=service.requests_per_minute,
+            tokens_per_minute=service.tokens_per_minute,
+        )
+        retrying = Retrying(
+            limited,
+            retries=service.retries,
+            backoff_s=service.backoff_s,
+            lost=lambda request: self.log.tape.lose(name, *budgeted.lost(request)),
+            stopped=lambda: self.stopped,
+        )
+        budgeted = Budgeted(retrying, self.ledger, self.price(name))
+        asked: LanguageModel = budgeted
+        if service.cache is not None:
+            self._cache = self._cache or Cache(Path(service.cache))
+            asked = Cached(asked, self._cache)
+        return Taped(asked, self.log)
+
+    def person(self, request: Request) -> str:
+        """Ask the person at the terminal; called in the thread that waits."""
+        if self._speak is not None:
+            return self._speak(request)
+        print("\n\n".join(text for _, text in request.messages))  # noqa: T201 - this is the conversation
+        return input("answer> ")
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Begin some work on the loop."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._run, name="simworld-models", daemon=True)
+            self._thread.start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _run(self) -> None:
+        assert self._loop is not None
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def wait(self, future: Future[Any]) -> Any:
+        """Wait for some work, doing meanwhile what must be done in this thread."""
+        future.add_done_callback(lambda _: self._jobs.put(None))
+        try:
+            while not future.done():
+                job = self._jobs.get()
+                if job is not None:
+                    job()
+        except BaseException:
+            future.cancel()
+            raise
+        return future.result()
+
+    async def here(self, work: Callable[[], str]) -> str:
+        """Have something done in the thread that waits."""
+        done: Future[str] = Future()
+
+        def job() -> None:
+            try:
+                done.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed to the coroutine that asked
+                done.set_exception(error)
+
+        self._jobs.put(job)
+        return await asyncio.wrap_future(done)
+
+    def close(self) -> None:
+        """Stop what is under way, close every connection, end the loop."""
+        self.stopped = True
+        loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            asyncio.run_coroutine_threadsafe(self._end(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+            self._loop = self._thread = None
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+        self._models.clear()
+
+    async def _end(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for model in self._models.values():
+            await model.close()
+        await asyncio.sleep(0)  # lets transports close
+
+
+class _Person:
+    """The person at the terminal, as a model like any other."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    async def complete(self, request: Request) -> Reply:
+        """Return what the person answers; nothing at the end of the input."""
+        try:
+            return Reply(await self._board.here(lambda: self._board.person(request)), served_by=HUMAN)
+        except EOFError:
+            return Reply("", served_by=HUMAN)
+
+    async def close(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,93 @@
+"""Scripted minds: what the server's models say, a function of what they are told and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+WORDS = (
+    "rain",
+    "bread",
+    "chess",
+    "the harbour",
+    "old maps",
+    "a long walk",
+    "tomatoes",
+    "the choir",
+    "bicycles",
+    "snow",
+)
+
+
+def draw(*parts: Any) -> float:
+    """Return a number in [0, 1) that depends on these parts alone."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
+def pick(options: Any, *parts: Any) -> Any:
+    """Return one option, by `draw`."""
+    return options[int(draw(*parts) * len(options))]
+
+
+def schema_in(system: str) -> dict[str, Any]:
+    """Return the schema that ends the system message, or nothing."""
+    line = system.rstrip().rpartition("\n")[2]
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def answer(messages: list[dict[str, str]]) -> str:
+    """Return a fitting answer: by the friendship paradox's decisions where they are meant, else anything the schema allows.
+
+    What follows the first two messages does not matter, so that who is asked again gives the answer it would have given.
+    """
+    system, user = messages[0]["content"], messages[1]["content"]
+    schema = schema_in(system)
+    names = set(schema.get("properties", {}))
+    posts = re.findall(r"^- post (\d+) by agent (\d+)", user, re.M)
+    if names == {"target"}:
+        agents = re.findall(r"^- agent (\d+)", user, re.M)
+        chosen = int(pick(agents, user)) if agents and draw("follows", user) < 0.8 else None
+        return json.dumps({"target": chosen})
+    if "choice" in names:
+        return json.dumps(_act(user, [int(post) for post, _ in posts]))
+    if names == {"text", "end"}:
+        return json.dumps({"text": f"I like {pick(WORDS, user)}.", "end": draw("end", user) < 0.5})
+    if names == {"main_influence", "explanation"}:
+        who = int(pick(posts, user)[1]) if posts else None
+        return json.dumps({"main_influence": who, "explanation": f"They wrote about {pick(WORDS, 'why', user)}."})
+    return json.dumps(anything(schema, user))
+
+
+def _act(user: str, posts: list[int]) -> dict[str, Any]:
+    reactions = ("share", "like", "dislike", "comment") if posts else ()
+    choice = pick(("post", "none", *reactions), "choice", user)
+    content = f"Thinking of {pick(WORDS, 'content', user)} today." if choice in ("post", "comment") else ""
+    target = pick(posts, "post", user) if choice in reactions else None
+    return {"choice": choice, "target_post": target, "content": content, "reason": "It felt right."}
+
+
+def anything(schema: dict[str, Any], user: str) -> dict[str, Any]:
+    """Return an object that fits a flat schema."""
+    return {name: _value(prop, name, user) for name, prop in schema.get("properties", {}).items()}
+
+
+def _value(prop: dict[str, Any], name: str, user: str) -> Any:
+    if "enum" in prop:
+        return pick(prop["enum"], name, user)
+    kind = prop.get("type") or next((p.get("type") for p in prop.get("anyOf", ()) if p.get("type") != "null"), "string")
+    low = prop.get("minimum", prop.get("exclusiveMinimum", 0))
+    high = prop.get("maximum", prop.get("exclusiveMaximum", 1))
+    if kind == "boolean":
+        return draw(name, user) < 0.5
+    if kind == "integer":
+        return int(low) + int(draw(name, user) * (int(high) - int(low) + 1))
+    if kind == "number":
+        return low + draw(name, user) * (high - low)
+    return f"about {pick(WORDS, name, user)}"
