@@ -1,4 +1,4 @@
-"""agent owns one agent: columns, persona, its view of a row of the state table, the prompts that say what it is and sees.
+"""agent owns one agent: columns, persona, its view of a row of the state table, and the prompts of what it is and sees.
 
 It never talks to a network."""
 

@@ -1,8 +1,8 @@
 """Prompts: templates beside the scenario, filled with what an agent is and sees, the part that all share first.
 
-A decision ``Act`` is rendered by ``prompts/Act.md`` beside the module that defines it: two blocks, ``question`` (the same
-for everybody) and ``observation`` (the agent's own). ``prompts/world.md`` says what everybody knows of the society. What
-is missing there is rendered by the files of this room.
+A decision ``Act`` is rendered by ``prompts/Act.md`` beside the module that defines it: two blocks, ``question`` (the
+same for everybody) and ``observation`` (the agent's own). ``prompts/world.md`` says what everybody knows of the
+society. What is missing there is rendered by the files of this room.
 """
 
 from __future__ import annotations

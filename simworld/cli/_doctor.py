@@ -11,6 +11,7 @@ from rich.text import Text
 from simworld.cli import _tables as tables
 from simworld.mind.llm import KEY_VARIABLE, Provider, Server, providers, servers
 
+START = "simworld run friendship_paradox --agents 10 --steps 3"
 PACKAGES = ("simworld", "mesa", "networkx", "numpy", "polars", "pydantic", "litellm", "aiohttp", "chromadb", "plotly")
 
 
@@ -40,13 +41,13 @@ def show(found: Examined) -> None:
     tables.title(out, "versions")
     tables.pairs(out, list(found.versions.items()))
     tables.title(out, "providers (keys from the environment or .env; litellm reaches many more)")
-    table = tables._table("=", "=", "=")
+    table = tables.plain_table("=", "=", "=")
     for one in found.providers:
         mark = Text("key", "green") if one.has_key else Text("no key", "dim")
         table.add_row(mark, tables.text(one.name), tables.text(f"{one.variable}  --model {one.example}", "dim"))
     out.print(table)
     tables.title(out, "servers")
-    table = tables._table("=", "=", "")
+    table = tables.plain_table("=", "=", "")
     for server in found.servers:
         answers = server.models is not None
         mark = Text("answers", "green") if answers else Text("silent", "dim")
@@ -63,10 +64,7 @@ def _next(found: Examined) -> list[str]:
     for server in found.servers:
         if server.models:
             model = server.models[0]
-            lines.append(
-                f"simworld run friendship_paradox --agents 10 --steps 3 --model local/{model} --api-base {server.api_base} "
-                "--dry-run"
-            )
+            lines.append(f"{START} --model local/{model} --api-base {server.api_base} --dry-run")
     keyed = [one for one in found.providers if one.has_key]
     lines += [
         f"simworld run friendship_paradox --agents 10 --steps 3 --model {one.example} --dry-run" for one in keyed[:1]
@@ -75,6 +73,6 @@ def _next(found: Examined) -> list[str]:
         lines = [
             "simworld run friendship_paradox                         works as it is: rule policies, no model",
             "put a provider's key into .env here, such as OPENAI_API_KEY=..., or start a server: ollama serve",
-            f"a server of your own that asks for a key gets the one in {KEY_VARIABLE}; then: simworld doctor --api-base URL",
+            f"a server of your own is sent the key in {KEY_VARIABLE}; look at it with: simworld doctor --api-base URL",
         ]
     return lines

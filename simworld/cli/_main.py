@@ -136,11 +136,12 @@ def run(
     from simworld.cli import _progress, _runs, _tables
     from simworld.run import Run, execute, prepare, prepare_replay, rehearse, start_run
 
-    call: dict[str, Any] = dict(
-        params=given, seed=seed, steps=steps, mind=mind, models=models["model"], seats=dict(models["seat"]),
-        asking=_models.asking_of(models), service=_models.service_of(models), replicate=models["replicate"],
-        observers=observer, graph=graph, cast=cast, state_every=state_every, record_events=not no_events,
-    )  # fmt: skip
+    call: dict[str, Any] = {
+        "params": given, "seed": seed, "steps": steps, "mind": mind, "models": models["model"],
+        "seats": dict(models["seat"]), "asking": _models.asking_of(models), "service": _models.service_of(models),
+        "replicate": models["replicate"], "observers": observer, "graph": graph, "cast": cast,
+        "state_every": state_every, "record_events": not no_events,
+    }  # fmt: skip
     if dry_run:
         with _progress.waiting(f"rehearsing {scenario}"):
             estimate = rehearse(scenario, **call)

@@ -96,7 +96,7 @@ def _share(value: float, sign: str = "") -> str:
     return "0.000" if written in ("-0.000", "+0.000") else written
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
     """Return an empty table; a column named ``>x`` holds numbers, one named ``=x`` is not broken, others wrap."""
     table = Table(
         box=None,
@@ -182,7 +182,7 @@ def metrics(out: Console, run: Run) -> None:
         return
     title(out, f"metrics after step {run.steps}")
     for prefix, names in _by_observer(values).items():
-        table = _table("=", ">", "")
+        table = plain_table("=", ">", "")
         short = [name.removeprefix(f"{prefix}.") for name in names]
         for name, metric, sentence in zip(names, short, _sentences(out, prefix, short, 12), strict=True):
             table.add_row(text(metric), text(number(values[name])), sentence)
@@ -203,7 +203,9 @@ def answers(out: Console, run: Run) -> None:
     sums = found.group_by(by).agg(pl.col("asked", *kinds).sum()).sort(by)
     took = run.calls.rename({"purpose": "decision"}).group_by(by).agg(pl.len().alias("calls"), usd)
     title(out, "answers, as shares of what was asked")
-    table = _table("=model", "=decision", ">asked", ">first try", ">repaired", ">again", ">refused", ">calls", ">$")
+    table = plain_table(
+        "=model", "=decision", ">asked", ">first try", ">repaired", ">again", ">refused", ">calls", ">$"
+    )
     for row in sums.join(took, on=by, how="left").sort(by).iter_rows(named=True):
         shares = (text(_share(row[kind] / row["asked"])) for kind in kinds)
         cost = "?" if row["usd"] is None else f"{row['usd']:.4f}"
@@ -232,7 +234,7 @@ def estimate(out: Console, found: Estimate, budget: float | None) -> None:
             for line in said.splitlines():
                 out.print(text(line), soft_wrap=True)
     title(out, f"expected for {found.steps} steps")
-    table = _table("=model", ">agents", ">calls", ">tokens in", ">tokens out", ">$", ">time")
+    table = plain_table("=model", ">agents", ">calls", ">tokens in", ">tokens out", ">$", ">time")
     for one in found.models:
         usd = "unknown" if one.usd is None else f"{one.usd.low:,.4f} to {one.usd.high:,.4f}"
         spans = (_span(one.calls), _span(one.input_tokens), _span(one.output_tokens))
@@ -245,8 +247,8 @@ def estimate(out: Console, found: Estimate, budget: float | None) -> None:
             _under(text(f"of a prompt, the beginning that is the same for all (a server may reuse it): {shared}"))
         )
     notes = [
-        "from a rehearsal: rule policies, then the null, decided in the models' place; at the upper end a quarter is asked "
-        "again and every answer takes all its tokens; a call is taken to last 0.5 to 10 s",
+        "from a rehearsal: rule policies, then the null, decided in the models' place; at the upper end a quarter is "
+        "asked again and every answer takes all its tokens; a call is taken to last 0.5 to 10 s",
         *found.notes,
     ]
     if any(one.usd is None for one in found.models):
@@ -296,7 +298,7 @@ def findings(out: Console, frame: pl.DataFrame, at_most: int | None = None) -> i
 
 
 def _findings_of(out: Console, name: str, rows: Sequence[Mapping[str, Any]], *, with_n: bool) -> None:
-    table = _table("=", ">value", ">null", ">gap", ">p", *([">n"] if with_n else []), "")
+    table = plain_table("=", ">value", ">null", ">gap", ">p", *([">n"] if with_n else []), "")
     for row, sentence in zip(rows, _sentences(out, name, [row["metric"] for row in rows], 40), strict=True):
         expected = row["closed_form"] if math.isnan(row["null_mean"]) else row["null_mean"]
         table.add_row(
@@ -326,7 +328,7 @@ def events(out: Console, run: Run) -> None:
     if not counts.height:
         out.print(_under(text("none" if run.plan.record_events else "not recorded (--no-events)", "dim")))
         return
-    table = _table("=kind", ">events")
+    table = plain_table("=kind", ">events")
     for kind, n in counts.iter_rows():
         table.add_row(text(kind), text(number(n)))
     out.print(_under(table))
@@ -334,7 +336,7 @@ def events(out: Console, run: Run) -> None:
 
 def verification(out: Console, outcome: Verification) -> None:
     """Print each check."""
-    table = _table("=", "=", "")
+    table = plain_table("=", "=", "")
     for check in outcome.checks:
         mark = Text("ok", "green") if check.ok else Text("MISMATCH", "bold red")
         table.add_row(mark, text(check.what), text(check.detail))
@@ -354,7 +356,7 @@ def runs(out: Console, found: Sequence[Run | tuple[str, str]], folder: str) -> N
         return
     # A run's name holds its scenario, so a narrow terminal loses nothing.
     is_wide = out.width >= 110
-    table = _table("=name", *(["scenario"] if is_wide else []), ">seed", ">steps", "=status", "=digest")
+    table = plain_table("=name", *(["scenario"] if is_wide else []), ">seed", ">steps", "=status", "=digest")
     broken = []
     for run in found:
         if isinstance(run, tuple):
@@ -377,7 +379,7 @@ def runs(out: Console, found: Sequence[Run | tuple[str, str]], folder: str) -> N
 
 def scenarios(out: Console, cards: Sequence[ScenarioCard]) -> None:
     """Print every scenario with its purpose."""
-    table = _table("=scenario", "purpose")
+    table = plain_table("=scenario", "purpose")
     for card in cards:
         purpose = text(card.error, "red") if card.error else text(card.title)
         if card.shadows is not None:
@@ -403,7 +405,7 @@ def scenario(out: Console, card: ScenarioCard) -> None:
     elif not card.params:
         out.print(text("no parameters", "dim"))
     else:
-        table = _table("=parameter", "default and range")
+        table = plain_table("=parameter", "default and range")
         for param in card.params:
             default = text("required", "yellow") if param.default is None else text(_plain(param.default))
             unit, allowed = text(f" {param.unit}"), text(f"  {param.range or _choices(param.type)}", "dim")
@@ -431,7 +433,7 @@ def _choices(annotation: str) -> str:
 def observers(out: Console) -> None:
     """Print the observers, their metrics, and what each means."""
     for name in observer_names():
-        table = _table("=", "")
+        table = plain_table("=", "")
         for metric, sentence in describe(name).items():
             table.add_row(text(metric), text(sentence, "dim"))
         doc = (type(observer(name)).__doc__ or "").partition("\n")[0]
@@ -441,7 +443,7 @@ def observers(out: Console) -> None:
 
 def casts(out: Console, files: Sequence[ContentFile]) -> None:
     """Print the casts a name can find."""
-    table = _table("=cast", "file")
+    table = plain_table("=cast", "file")
     for file in files:
         table.add_row(text(file.name, "bold"), text(shown(file.path)))
     out.print(table if files else text("no cast in agents/casts", "dim"))

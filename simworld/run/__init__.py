@@ -76,8 +76,8 @@ def run(
             Mesa model (``"mesa.examples.basic.schelling.model@Schelling"``).
         seed: one seed for everything, 0 to 2**63 - 1.
         steps: steps to take; the scenario's default when None.
-        mind: who decides where nothing else says so: ``"rules"`` (the default), ``"null"``, ``"human"``; when it is given,
-            minds that personas name do not count.
+        mind: who decides where nothing else says so: ``"rules"`` (the default), ``"null"``, ``"human"``; when it is
+            given, minds that personas name do not count.
         model: a language model by its litellm string (``"ollama/qwen3"``), ``"local/NAME"`` for an OpenAI-compatible
             server at ``api_base``, or several, each with its share (``["gpt-4o-mini:0.7", "ollama/qwen3:0.3"]``).
         seats: minds of single agents, by id or by a persona's id or name: ``{"3": "human"}``.
@@ -89,7 +89,7 @@ def run(
         service: how models are reached: fields of `simworld.mind.llm.Service` (``timeout_s``, ``concurrency``,
             ``requests_per_minute``, ``cache``, …).
         replicate: which replicate of the seed this is: another has other samples of the same models.
-        tape: a run whose tape is repeated without asking anybody; scenario, seed and all that was asked come from it, only
+        tape: a run whose tape is repeated without asking anybody; seed and all that was asked come from it, only
             observers, fewer steps and what is recorded may differ.
         observers: observers added to the scenario's own, by name.
         graph: starting graph: a networkx graph, a file, ``"karate"``, ``"watts_strogatz_graph:k=6,p=0.1"``.
@@ -128,9 +128,10 @@ def run(
         if api_base is not None:
             reach["api_base"] = {**reach.get("api_base", {}), "": api_base}
         prepared = prepare(
-            scenario, params=params, seed=seed, steps=steps, mind=mind, models=(model,) if isinstance(model, str) else model,
-            seats=seats, asking=asking, service=reach, replicate=replicate, observers=observers, graph=graph, cast=cast,
-            state_every=state_every, record_events=record_events,
+            scenario, params=params, seed=seed, steps=steps, mind=mind,
+            models=(model,) if isinstance(model, str) else model, seats=seats, asking=asking, service=reach,
+            replicate=replicate, observers=observers, graph=graph, cast=cast, state_every=state_every,
+            record_events=record_events,
         )  # fmt: skip
     path = start_run(prepared, None if out is None else Path(out))
     execute(prepared, path, progress)

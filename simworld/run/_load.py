@@ -114,12 +114,12 @@ class Run:
 
     @cached_property
     def calls(self) -> pl.DataFrame:
-        """Every call of a language model or a person, with prompt and reply, in order of position; empty without one."""
+        """Every call of a language model or a person, with prompt and reply, in order of position."""
         return self._on_tape(lambda tape: tape.calls(), CALLS)
 
     @cached_property
     def answers(self) -> pl.DataFrame:
-        """How answers turned out, one row a step, model and decision: asked = first_try + repaired + again + refused."""
+        """How answers turned out by step, model, decision: asked = first_try + repaired + again + refused."""
         schema = {n: pl.String if n in ("model", "decision") else pl.Int64 for n in Tally._fields}
         return self._on_tape(lambda tape: tape.answers(), schema)
 

@@ -233,8 +233,8 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         except Exception as error:
             what = str(error) if isinstance(error, SimworldError) else f"{type(error).__name__}: {error}"
             raise RunError(
-                f"{doing} failed{_place(error)}: {without_secrets(what)}; mend it, then: simworld resume --allow-changed "
-                f"{path}"
+                f"{doing} failed{_place(error)}: {without_secrets(what)}; mend it, then: "
+                f"simworld resume --allow-changed {path}"
             ) from error
         for name, frame in (("metrics.parquet", metrics), ("findings.parquet", findings)):
             files[name] = write_whole(path / name, parquet_bytes(frame))

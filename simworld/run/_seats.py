@@ -44,7 +44,7 @@ def shares_of(models: Sequence[str]) -> dict[str, float]:
 
 
 class Seating:
-    """Gives every agent of a society its mind. Stronger first: its seat, its persona's mind, the models' shares, the rest."""
+    """Gives every agent its mind. Stronger first: its seat, its persona's mind, the models' shares, the rest."""
 
     def __init__(
         self,

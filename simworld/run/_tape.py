@@ -1,4 +1,4 @@
-"""The tape of a run, in its journal: every call of a language model, each text once, written the moment an answer arrives."""
+"""The tape of a run, in its journal: every call of a language model, each text once, kept the moment it arrives."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS texts (hash BLOB PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (
     step INTEGER NOT NULL, purpose TEXT NOT NULL, agent INTEGER NOT NULL, occurrence INTEGER NOT NULL,
-    attempt INTEGER NOT NULL, replicate INTEGER NOT NULL, model TEXT NOT NULL, prompt BLOB NOT NULL, messages TEXT NOT NULL,
-    temperature REAL, max_tokens INTEGER NOT NULL, seed INTEGER NOT NULL, reply BLOB NOT NULL, finish TEXT NOT NULL,
-    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, is_counted INTEGER NOT NULL, usd REAL,
-    seconds REAL NOT NULL, retries INTEGER NOT NULL, served_by TEXT NOT NULL,
+    attempt INTEGER NOT NULL, replicate INTEGER NOT NULL, model TEXT NOT NULL, prompt BLOB NOT NULL,
+    messages TEXT NOT NULL, temperature REAL, max_tokens INTEGER NOT NULL, seed INTEGER NOT NULL, reply BLOB NOT NULL,
+    finish TEXT NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, is_counted INTEGER NOT NULL,
+    usd REAL, seconds REAL NOT NULL, retries INTEGER NOT NULL, served_by TEXT NOT NULL,
     PRIMARY KEY (step, purpose, agent, occurrence, attempt, replicate)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tallies (
-    step INTEGER NOT NULL, model TEXT NOT NULL, decision TEXT NOT NULL, asked INTEGER NOT NULL, first_try INTEGER NOT NULL,
-    repaired INTEGER NOT NULL, again INTEGER NOT NULL, refused INTEGER NOT NULL,
+    step INTEGER NOT NULL, model TEXT NOT NULL, decision TEXT NOT NULL, asked INTEGER NOT NULL,
+    first_try INTEGER NOT NULL, repaired INTEGER NOT NULL, again INTEGER NOT NULL, refused INTEGER NOT NULL,
     PRIMARY KEY (step, model, decision)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lost (model TEXT NOT NULL, usd REAL NOT NULL, tokens INTEGER NOT NULL);
 """
@@ -40,8 +40,8 @@ _ALL = f"{_KEY}, {_SAID}, usd, seconds, retries, served_by"
 CALLS = {
     "step": pl.Int32, "agent": pl.Int32, "purpose": pl.String, "occurrence": pl.Int32, "attempt": pl.Int32,
     "model": pl.String, "served_by": pl.String, "system": pl.String, "user": pl.String, "reply": pl.String,
-    "finish": pl.String, "input_tokens": pl.Int64, "output_tokens": pl.Int64, "is_counted": pl.Boolean, "usd": pl.Float64,
-    "seconds": pl.Float64, "retries": pl.Int32, "seed": pl.Int64,
+    "finish": pl.String, "input_tokens": pl.Int64, "output_tokens": pl.Int64, "is_counted": pl.Boolean,
+    "usd": pl.Float64, "seconds": pl.Float64, "retries": pl.Int32, "seed": pl.Int64,
 }  # fmt: skip
 
 
@@ -195,15 +195,16 @@ class SqliteTape:
                    coalesce((SELECT sum(tokens) FROM lost WHERE lost.model = calls.model), 0), max(served_by)
             FROM calls GROUP BY model ORDER BY model"""
         names = (
-            "model", "calls", "input_tokens", "output_tokens", "usd", "retries", "estimated", "mean_seconds", "lost_usd",
-            "lost_tokens", "served_by",
+            "model", "calls", "input_tokens", "output_tokens", "usd", "retries", "estimated", "mean_seconds",
+            "lost_usd", "lost_tokens", "served_by",
         )  # fmt: skip
         return [dict(zip(names, row, strict=True)) for row in self._read(query)]
 
     def totals(self) -> Spent:
         """Return what all calls on it took."""
         usd, calls, said, wrote = self._read(
-            "SELECT coalesce(sum(usd), 0), count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM calls"
+            "SELECT coalesce(sum(usd), 0), count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) "
+            "FROM calls"
         )[0]
         lost, lost_tokens = self._read("SELECT coalesce(sum(usd), 0), coalesce(sum(tokens), 0) FROM lost")[0]
         return Spent(usd, lost, calls, said, wrote, lost_tokens)

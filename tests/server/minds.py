@@ -43,9 +43,9 @@ def schema_in(system: str) -> dict[str, Any]:
 
 
 def answer(messages: list[dict[str, str]]) -> str:
-    """Return a fitting answer: by the friendship paradox's decisions where they are meant, else anything the schema allows.
+    """Return a fitting answer: to the friendship paradox's decisions in their sense, else anything the schema allows.
 
-    What follows the first two messages does not matter, so that who is asked again gives the answer it would have given.
+    What follows the first two messages does not matter: who is asked again gives the answer it would have given.
     """
     system, user = messages[0]["content"], messages[1]["content"]
     schema = schema_in(system)

@@ -1,4 +1,4 @@
-"""A cache across runs: an answer is used again when everything that could change it is the same, its replicate included."""
+"""A cache across runs: an answer is used again when all that could change it is the same, its replicate included."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def cache_key(request: Request) -> bytes:
     The position is in it because two agents may be told the same: they are two samples, never one.
     """
     parts = (
-        request.model, repr(request.sampling), request.seed, request.schema.text, request.prompt.hex(), request.replicate,
-        *request.position,
+        request.model, repr(request.sampling), request.seed, request.schema.text, request.prompt.hex(),
+        request.replicate, *request.position,
     )  # fmt: skip
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).digest()
 

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic_core import from_json, to_json
 
@@ -95,7 +96,8 @@ class CompatibleModel:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
+            # Asked once: trust_env asks for proxies and reads ~/.netrc in a thread at every call (0.3 ms).
+            proxy=_proxy_for(self._url),
         )
         return self._session
 
@@ -104,6 +106,16 @@ class CompatibleModel:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for an address, if any."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_here = host in ("localhost", "127.0.0.1", "::1")
+    return None if is_here or proxy_bypass(host) else getproxies().get(parts.scheme)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes | None:

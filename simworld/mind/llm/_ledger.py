@@ -75,9 +75,9 @@ class Ledger:
     def _over(self, usd: float, tokens: int) -> str | None:
         spent = self.usd + self.lost_usd
         if self.budget_usd is not None and spent + self._held_usd + usd > self.budget_usd:
-            return f"the next call may cost up to ${usd:.4f} and ${spent:.4f} of the budget of ${self.budget_usd:g} are spent"
+            return f"the next call may cost ${usd:.4f}; ${spent:.4f} of the budget of ${self.budget_usd:g} are spent"
         if self.max_tokens_total is not None and self.tokens + self._held_tokens + tokens > self.max_tokens_total:
-            return f"the next call may take up to {tokens:,} tokens and {self.tokens:,} of {self.max_tokens_total:,} are spent"
+            return f"the next call may take {tokens:,} tokens; {self.tokens:,} of {self.max_tokens_total:,} are spent"
         return None
 
     def release(self, usd: float, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""How much is asked of one server at once: a limit that adapts, rates a minute, a circuit breaker; and retries that stop."""
+"""How much is asked of one server at once: an adapting limit, rates a minute, a circuit breaker; retries that stop."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class AdaptiveLimit:
         self._last_cut = 0.0
         self._streak = 0
         self._probes = 0
+        self._open_since: float | None = None
+        """When the circuit opened, or its last probe failed."""
         self._broken: ModelError | None = None
 
     async def acquire(self) -> float:
@@ -64,6 +66,7 @@ class AdaptiveLimit:
     def succeeded(self) -> None:
         """Give a place back after a reply."""
         self._streak = self._probes = 0
+        self._open_since = None
         if self.limit < self._most:
             self.limit = min(self._most, self.limit + 1.0 / self.limit)
         self._leave()
@@ -78,20 +81,26 @@ class AdaptiveLimit:
             self._last_cut = time.monotonic()
         if failure.retry_after_s is not None:
             self._pause(failure.retry_after_s)
-        if self._streak >= STREAK:
-            self._open(failure)
+        if self._open_since is None and self._streak >= STREAK:
+            self._open()
+        elif self._open_since is not None and since >= self._open_since:
+            self._probe_failed(failure)
         self._leave()
 
     def gave_up(self) -> None:
         """Give a place back without having learned anything."""
         self._leave()
 
-    def _open(self, failure: CallFailed) -> None:
+    def _open(self) -> None:
+        """Let nobody in for a while, then one at a time: the server is taken to be down until one is answered."""
         self.limit = 1.0
-        if self._streak > STREAK:
-            self._probes += 1
+        self._open_since = time.monotonic()
+        self._pause(min(self._pause_s * 2.0**self._probes, LONGEST_WAIT_S))
+
+    def _probe_failed(self, failure: CallFailed) -> None:
+        self._probes += 1
         if self._probes < PROBES:
-            self._pause(min(self._pause_s * 2.0**self._probes, LONGEST_WAIT_S))
+            self._open()
             return
         self._broken = ModelError(f"the server answers nothing any more ({failure})")
         while self._waiting:

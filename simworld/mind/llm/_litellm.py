@@ -81,8 +81,8 @@ def check_model(model: str, *, has_base: bool) -> None:
         _, provider, _, _ = litellm.get_llm_provider(model)
     except Exception:  # noqa: BLE001 - litellm's own error, whatever its class; it names no provider
         raise ParameterError(
-            f"no provider is meant by model {model!r}; write provider/model as litellm does (gpt-4o-mini, ollama/qwen3, "
-            "anthropic/claude-haiku-4-5), or local/NAME with --api-base for a server of your own (simworld doctor)"
+            f"model {model!r} names no provider; write provider/model as litellm does (ollama/qwen3, gpt-4o-mini), "
+            "or local/NAME with --api-base for a server of your own (simworld doctor)"
         ) from None
     if has_base:
         return

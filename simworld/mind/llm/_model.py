@@ -66,17 +66,15 @@ class Request:
     """`text_hash` of each message."""
     prompt: bytes = field(default=b"", init=False)
     """Hash of all messages with their roles."""
+    n_bytes: int = field(default=0, init=False)
+    """Size of all messages in UTF-8."""
 
     def __post_init__(self) -> None:
         if not self.hashes:
             self.hashes = tuple(text_hash(text) for _, text in self.messages)
+        self.n_bytes = sum([len(text) if text.isascii() else len(text.encode()) for _, text in self.messages])
         joined = b"".join(role.encode() + h for (role, _), h in zip(self.messages, self.hashes, strict=True))
         self.prompt = hashlib.blake2b(joined, digest_size=16).digest()
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of all messages in UTF-8."""
-        return sum(len(text.encode()) for _, text in self.messages)
 
 
 @dataclass(slots=True)

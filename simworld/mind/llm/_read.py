@@ -25,8 +25,8 @@ class Read(NamedTuple):
 def read(decision: type[Decision], text: str, finish: str) -> Read:
     """Read a reply as a decision.
 
-    First as it stands, without a reasoning model's thoughts; then, when it is no JSON, the object in it, repaired. Types are
-    strict in both: ``"3"`` is no integer. An answer that was cut off is never completed.
+    First as it stands, without a reasoning model's thoughts; then, if it is no JSON, the object in it, repaired. Types
+    are strict in both: ``"3"`` is no integer. An answer that was cut off is never completed.
     """
     if finish == "length":
         return _refused(decision, "the answer was cut off; answer more briefly")

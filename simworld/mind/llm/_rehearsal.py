@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from simworld.mind._answers import Answers
@@ -42,6 +41,11 @@ class Rehearsed:
         return sum(c.system_chars + c.user_chars for (name, _), c in self.counts.items() if name == model)
 
 
+def _same(a: str, b: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
 class RehearsalMind:
     """Stands where a model will: makes its prompts, and answers by a rule policy."""
 
@@ -64,7 +68,7 @@ class RehearsalMind:
                 counted.system_chars += len(prompt.system)
                 counted.user_chars += len(prompt.user)
                 if before is not None and before.system == prompt.system:
-                    counted.shared_chars += len(prompt.system) + len(os.path.commonprefix([before.user, prompt.user]))
+                    counted.shared_chars += len(prompt.system) + _same(before.user, prompt.user)
                 elif before is None and counted.rounds > 1:
                     counted.shared_chars += len(prompt.system)  # as in the rounds before it
                 before = prompt

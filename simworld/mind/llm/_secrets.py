@@ -14,7 +14,7 @@ _known: list[str] = []
 
 
 def learn_secrets() -> None:
-    """Read anew which values of the environment look like secrets by their names; done before the first call of a run."""
+    """Read anew which values of the environment look like secrets by their names; before the first call of a run."""
     found = {
         value
         for name, value in os.environ.items()

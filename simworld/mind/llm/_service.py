@@ -46,6 +46,6 @@ class Service(Record):
     max_tokens_total: int | None = Field(None, ge=0)
     """Hard limit on input and output tokens of the whole run."""
     prices: dict[str, tuple[float, float]] = {}
-    """US dollars a million input and output tokens, by model string, where litellm's table does not know or is wrong."""
+    """US dollars a million input and output tokens, by model, where litellm's table does not know or is wrong."""
     cache: str | None = None
     """File of a cache across runs."""

@@ -30,7 +30,7 @@ type Speak = Callable[[Request], str]
 
 
 class Switchboard:
-    """Connects minds with models. Coroutines run on a loop of its own, in one thread; a person speaks in the caller's."""
+    """Connects minds with models. Coroutines run on its own loop, in one thread; a person speaks in the caller's."""
 
     def __init__(self, service: Service | None = None, *, speak: Speak | None = None, only_tape: bool = False) -> None:
         """
@@ -81,8 +81,8 @@ class Switchboard:
             if name.startswith(LOCAL):
                 if not base:
                     raise ParameterError(
-                        f"model {name!r} needs the address of its server: --api-base http://127.0.0.1:8000/v1 (simworld "
-                        "doctor shows what answers here)"
+                        f"model {name!r} needs the address of its server: --api-base http://127.0.0.1:8000/v1 "
+                        "(simworld doctor shows what answers here)"
                     )
             else:
                 check_model(name, has_base=base is not None)
@@ -90,8 +90,8 @@ class Switchboard:
                 raise ParameterError(f"--api-base {base!r} is no address; give http://… or https://…")
             if service.budget_usd is not None and self.price(name) is None:
                 raise ParameterError(
-                    f"the price of {name!r} is unknown, so a budget in dollars cannot hold; give --price {name}=IN,OUT in "
-                    "dollars a million tokens (0,0 for a machine of your own), or limit --max-tokens-total"
+                    f"the price of {name!r} is unknown, so a budget in dollars cannot hold; give --price {name}=IN,OUT "
+                    "in dollars a million tokens (0,0 for a machine of your own), or limit --max-tokens-total"
                 )
 
     def price(self, name: str) -> Price | None:

@@ -107,34 +107,35 @@ class TapeLog:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._calls: list[Call] = []
-        self._kept: asyncio.Future[None] | None = None
+        self._waiting: list[tuple[Call, asyncio.Future[None]]] = []
 
     async def put(self, request: Request, reply: Reply) -> None:
         """Keep one call; return when it is kept."""
-        self._calls.append(
-            Call(
-                request.position, request.model, request.prompt, request.messages, request.hashes, request.sampling,
-                request.seed, reply,
-            )
+        call = Call(
+            request.position, request.model, request.prompt, request.messages, request.hashes, request.sampling,
+            request.seed, reply,
         )  # fmt: skip
-        if self._kept is None:
-            loop = asyncio.get_running_loop()
-            self._kept = loop.create_future()
+        loop = asyncio.get_running_loop()
+        kept = loop.create_future()
+        if not self._waiting:
             loop.call_soon(self._write)
-        await asyncio.shield(self._kept)
+        self._waiting.append((call, kept))
+        await kept
 
     def _write(self) -> None:
-        calls, self._calls = self._calls, []
-        kept, self._kept = self._kept, None
-        assert kept is not None
+        waiting, self._waiting = self._waiting, []
+        failure: Exception | None = None
         try:
-            self.tape.write(calls)
-        except Exception as error:  # noqa: BLE001 - handed to everybody who waits for it
-            kept.set_exception(error)
-            kept.exception()  # a waiter may have been cancelled
-        else:
-            kept.set_result(None)
+            self.tape.write([call for call, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            failure = error
+        for _, kept in waiting:
+            if kept.done():  # who waited was cancelled
+                continue
+            if failure is None:
+                kept.set_result(None)
+            else:
+                kept.set_exception(failure)
 
 
 class Taped:
