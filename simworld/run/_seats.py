@@ -77,6 +77,9 @@ class Seating:
         # A base mind that is misspelt is no model: the society refuses it, with the nearest name.
         known |= {self._plan.mind} - {HUMAN}
         models = [label for label in dict.fromkeys(self.labels) if label not in known]
+        for label in models:
+            if label != HUMAN and "/" not in label and (hint := did_you_mean(label, [*known, HUMAN])):
+                raise ParameterError(f"no mind {label!r}{hint}")
         if models:
             self.book = PromptBook(world.params, self._plan.asking.card)
             if self._rehearsed is None:

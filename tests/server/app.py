@@ -106,7 +106,7 @@ class App:
             await _json(send, 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]})
         elif scope["path"].endswith("/log"):
             await _json(send, 200, self.log())
-        elif scope["path"].endswith("/chat/completions"):
+        elif scope["path"] == "/v1/chat/completions":
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             try:

@@ -84,7 +84,7 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.server.serve", self._behaviour.to_json()],
+            [sys.executable, "-m", "tests.server", self._behaviour.to_json()],
             cwd=ROOT, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -106,7 +106,8 @@ class ServerProcess:
         self._process.stdout.close()
 
 
-if __name__ == "__main__":
+def serve_alone(behaviour: str) -> None:
+    """Serve until killed, in this process; print the port."""
     listening = free_socket()
     print(listening.getsockname()[1], flush=True)
-    asyncio.run(uvicorn.Server(_config(App(Behaviour.from_json(sys.argv[1])))).serve(sockets=[listening]))
+    asyncio.run(uvicorn.Server(_config(App(Behaviour.from_json(behaviour)))).serve(sockets=[listening]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTS_PROCESSES = {"memory", "startup"}
+STARTS_PROCESSES = {"memory", "startup", "llm"}
 
 
 @pytest.fixture

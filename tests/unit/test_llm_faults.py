@@ -1,0 +1,258 @@
+"""No fault of a server corrupts, changes or hangs a run; killed at any moment, nothing answered is asked again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import simworld as sw
+from simworld.errors import ModelError, StorageError
+from simworld.run import Run
+from tests.server import ANSWER_FAULTS, TRANSPORT_FAULTS, Latency, ModelServer, ServerProcess
+from tests.server.app import OTHER_FAULTS
+
+HASTY: dict[str, Any] = {"timeout_s": 0.25, "backoff_s": 0.002, "retries": 30}
+"""A service that loses no time in a test."""
+
+
+def rates(total: float, *names: str) -> dict[str, float]:
+    return {name: total / len(names) for name in names}
+
+
+def run_of(base: str, out: Path, model: str = "local/scripted", **call: Any) -> Run:
+    return sw.run("friendship_paradox", model=model, api_base=base, out=out, **{"service": HASTY, **call})
+
+
+@pytest.mark.slow
+def test_every_fault_at_once_costs_retries_and_no_answers(tmp_path: Path) -> None:
+    """100 agents, 10 steps, 30 % of all sendings at fault in every way a server can be; one agent truly bad."""
+    size: dict[str, Any] = {"n_agents": 100, "steps": 10, "asking": {"attempts": 12}}
+    every = (*TRANSPORT_FAULTS, *ANSWER_FAULTS, *OTHER_FAULTS)
+    with ModelServer(bad_agents=(7,)) as whole, ModelServer(
+        faults=rates(0.3, *every), hang_s=1.0, retry_after_s=0.01, bad_agents=(7,)
+    ) as broken:  # fmt: skip
+        reference = run_of(whole.base, tmp_path / "reference", **size)
+        run = run_of(broken.base, tmp_path / "run", **size)
+        assert set(broken.app.faults) == set(every)
+        assert broken.app.n > 1.2 * whole.app.n
+    assert run.digest == reference.digest
+    refused = run.events.filter(pl.col("kind") == "refusal")
+    assert set(refused["agent"]) == {7}
+    assert run.answers["refused"].sum() == refused.height == reference.answers["refused"].sum() > 0
+    assert run.answers["again"].sum() > 0
+    assert run.verify()
+
+
+@pytest.mark.slow
+def test_the_same_through_litellm(tmp_path: Path) -> None:
+    size: dict[str, Any] = {"n_agents": 30, "steps": 3, "asking": {"attempts": 12}}
+    # litellm's client waits for its own processor time; hangs are what the next test is about.
+    every = [f for f in (*TRANSPORT_FAULTS, *ANSWER_FAULTS, *OTHER_FAULTS) if f not in ("hang", "drip")]
+    service = {**HASTY, "timeout_s": 20.0, "concurrency": 16}
+    with ModelServer() as whole, ModelServer(faults=rates(0.3, *every), retry_after_s=0.01) as broken:
+        reference = run_of(whole.base, tmp_path / "reference", **size)
+        run = run_of(broken.base, tmp_path / "run", "openai/scripted", service=service, **size)
+        assert set(broken.app.faults) == set(every)
+    same = ["step", "kind", "agent", "target", "item", "text"]
+    assert run.events.select(same).equals(reference.events.select(same))
+    assert run.verify()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["local/scripted", "openai/scripted"])
+def test_a_hung_connection_holds_the_step_no_longer_than_its_timeout(model: str, tmp_path: Path) -> None:
+    with ModelServer() as warm:
+        run_of(warm.base, tmp_path / "warm", model, n_agents=4, steps=1, service={})
+    for fault in ("hang", "drip"):
+        with ModelServer(faults={fault: 1.0}, hang_s=60.0) as server:
+            service = {"timeout_s": 0.5, "retries": 1, "backoff_s": 0.01}
+            began = time.monotonic()
+            with pytest.raises(ModelError, match=r"agent 0, step 1, Act.*no answer within 0.5 s"):
+                run_of(server.base, tmp_path / fault, model, n_agents=4, steps=1, service=service)
+            # Two timeouts and what a slow machine adds; the server would have held it for a minute.
+            assert time.monotonic() - began < 15
+            assert server.app.n == 8
+
+
+def test_a_server_that_is_down_fails_the_run_which_resumes_when_it_is_up(tmp_path: Path) -> None:
+    call: dict[str, Any] = {"n_agents": 12, "steps": 3}
+    with ModelServer() as server:
+        reference = run_of(server.base, tmp_path / "reference", **call)
+    with ModelServer(faults={"error_503": 1.0}) as server:
+        with pytest.raises(ModelError, match="simworld resume") as caught:
+            run_of(server.base, tmp_path / "run", **call, service={**HASTY, "retries": 2})
+        assert "something broke" in str(caught.value)
+        assert sw.load_run(tmp_path / "run").status == "failed"
+        server.app.behaviour.faults = {}
+        assert sw.resume(tmp_path / "run").digest == reference.digest
+
+
+def test_nothing_listens_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"did not answer|answers nothing"):
+        run_of("http://127.0.0.1:9/v1", tmp_path / "run", n_agents=3, steps=1, service={**HASTY, "retries": 2})
+    assert sw.load_run(tmp_path / "run").manifest["spending"] == []
+
+
+def test_a_wrong_key_or_model_stops_at_once(tmp_path: Path) -> None:
+    with ModelServer() as server:
+        with pytest.raises(ModelError, match="cannot be asked: HTTP 404"):
+            run_of(server.base.replace("/v1", "/v2/nowhere"), tmp_path / "run", n_agents=3, steps=1)
+        assert server.app.n == 0
+
+
+def test_the_limit_adapts_to_a_server_that_is_slowed_down(tmp_path: Path) -> None:
+    with ModelServer(faults={"rate_limit_after": 0.3}, retry_after_s=0.01, latency=Latency(0.005)) as server:
+        run = run_of(server.base, tmp_path / "run", n_agents=60, steps=2)
+        assert run.status == "finished"
+        slow = server.app.most_under_way
+    assert slow <= 60
+
+
+# -- latency, order, slots ----------------------------------------------------------------------------------------
+
+CHATTER = f"{Path(__file__).parents[1] / 'bench' / 'chatter.py'}@Chatter"
+
+ONE_RUN = """
+import hashlib, json, os, sys
+cores, base, out, concurrency = json.loads(sys.argv[1])
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, cores)
+import simworld as sw
+run = sw.run(SPEC, n_agents=1000, steps=2, seed=5, model="local/q", api_base=base, out=out,
+             service={"concurrency": concurrency})
+asked = "".join(run.calls["system"]) + "".join(run.calls["user"])
+print(run.digest, run.manifest["tape"], hashlib.sha256(asked.encode()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_latency_order_slots_and_cores_change_nothing(tmp_path: Path) -> None:
+    """1,000 agents, 128 slots: half-seen posts and arrival-order ids show only with more agents than slots."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    variants = [
+        (cores, Latency(0.0), 128),
+        (cores[:1], Latency(0.01, sigma=0.8, seed=1), 128),
+        (cores, Latency(0.01, sigma=0.8, seed=2), 128),
+        (cores, Latency(0.005, sigma=0.5, seed=3), 37),
+    ]
+    found, sent = set(), []
+    for i, (on, latency, slots) in enumerate(variants):
+        with ServerProcess(latency=latency, faults={"error_500": 0.02} if i == 3 else {}) as server:
+            argument = json.dumps([on, server.base, str(tmp_path / str(i)), slots])
+            done = subprocess.run(
+                [sys.executable, "-c", f"SPEC = {CHATTER!r}\n{ONE_RUN}", argument],
+                capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONHASHSEED": str(i)},
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            found.add(done.stdout)
+            log = server.log()
+            assert log["most_under_way"] <= slots
+            sent.append(set(log["sent"]))
+    assert len(found) == 1
+    assert all(each == sent[0] for each in sent)
+    assert len(sent[0]) == 2000
+
+
+# -- kill -9, a full disk -----------------------------------------------------------------------------------------
+
+
+def start(base: str, out: Path, *more: str) -> subprocess.Popen[str]:
+    words = [
+        "run",
+        "friendship_paradox",
+        "--agents",
+        "40",
+        "--steps",
+        "3",
+        "--model",
+        "local/scripted",
+        "--api-base",
+        base,
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "simworld", *words, "--out", str(out), *more],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=out.parent,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answered", [25, 55, 90])
+def test_killed_in_the_middle_of_a_step_nothing_answered_is_asked_again(answered: int, tmp_path: Path) -> None:
+    with ServerProcess() as server:
+        reference = run_of(server.base, tmp_path / "reference", n_agents=40, steps=3, service={})
+    out = tmp_path / "run"
+    with ServerProcess(hang_after=answered) as server:
+        process = start(server.base, out)
+        until = time.monotonic() + 60
+        while time.monotonic() < until and sum(server.log()["answered"].values()) < answered:
+            time.sleep(0.05)
+        time.sleep(0.3)  # what is on its way arrives
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        before = set(server.log()["answered"])
+    assert len(before) == answered
+    assert sw.load_run(out).status == "interrupted"
+    assert sw.load_run(out).calls.height == answered
+    with ServerProcess() as server:
+        done = sw.resume(out, service={"api_base": {"": server.base}})
+        asked = set(server.log()["sent"])
+    assert not asked & before
+    assert len(asked) == done.calls.height - answered
+    assert done.digest == reference.digest
+    assert done.verify()
+
+
+@pytest.mark.slow
+def test_a_signal_stops_after_the_step_and_exits_3(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with ServerProcess(latency=Latency(0.2)) as server:
+        process = start(server.base, out, "--concurrency", "10")
+        until = time.monotonic() + 60
+        while time.monotonic() < until and server.log()["n"] < 15:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 3, said
+        assert "simworld resume" in said
+        n = server.log()["n"]
+        done = sw.resume(out)
+        assert done.status == "finished"
+        assert server.log()["n"] == done.calls.height > n
+
+
+def test_a_full_disk_stops_the_run_before_an_unkept_answer_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    from simworld.run._tape import SqliteTape
+
+    calls = {"n": 0}
+    write = SqliteTape.write
+
+    def full(self: SqliteTape, calls_: Any) -> None:
+        calls["n"] += 1
+        if calls["n"] > 3:
+            from simworld.run._store import writing
+
+            with writing(self.journal):
+                raise sqlite3.OperationalError("database or disk is full")
+        write(self, calls_)
+
+    with ModelServer() as server:
+        reference = run_of(server.base, tmp_path / "reference", n_agents=10, steps=2)
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteTape, "write", full)
+            with pytest.raises(StorageError, match="disk is full"):
+                run_of(server.base, tmp_path / "run", n_agents=10, steps=2)
+        assert sw.load_run(tmp_path / "run").status == "failed"
+        assert sw.resume(tmp_path / "run").digest == reference.digest
