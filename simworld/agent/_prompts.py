@@ -93,7 +93,10 @@ class PromptBook:
             seen = _shown(view)
             if not prompts:
                 self._check(file, template, tuple(seen))
-            observation = self._block(file, template, "observation", {**fixed, "seen": seen, **seen, "agent": agent})
+            # What the agent sees goes by its own names, which may be any; the default template asks for all of it.
+            named = {} if file.parent == OWN else seen
+            values = {**fixed, "agent": agent, "seen": seen, **named}
+            observation = self._block(file, template, "observation", values)
             memory = None if memories is None else memories[agent]
             parts = {
                 "card": self._persona(agent, persona), "agent": agent, "step": question.step,

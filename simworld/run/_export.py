@@ -40,6 +40,8 @@ def export(run: Run, fmt: str, to: Path, *, step: int | None = None, kind: str |
             write_graph(graph, file)
             return [file]
         tables = {"metrics": run.metrics, "findings": run.findings, "events": run.events, "ties": run.ties}
+        if run.calls.height:
+            tables |= {"calls": run.calls, "answers": run.answers, "spending": run.spending}
         tables |= {name: run.table(name) for name in run.manifest.get("tables", ["agents"])}
         to.mkdir(parents=True, exist_ok=True)
         for name in tables:

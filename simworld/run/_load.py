@@ -235,7 +235,9 @@ class Run:
             ("digest", self.digest or "none before the run is finished"),
             ("folder", str(path.relative_to(here) if path.is_relative_to(here) else path)),
         ]
-        rows += [("spent", spent_words(each)) for each in m.get("spending", ())]
+        # What a repeated tape says was spent was spent by another run.
+        label = "tape" if plan.is_replay else "spent"
+        rows += [(label, spent_words(each)) for each in m.get("spending", ())]
         return rows + [("note", note) for note in m["notes"]]
 
     @property

@@ -122,7 +122,9 @@ def prepare(
         n_agents = (params or {}).get("n_agents", 1)
         if isinstance(n_agents, int) and n_agents < 1:
             raise ParameterError(f"n_agents = {n_agents} is no society; give 1 or more")
-        seating = Seating(plan, Switchboard(reach, speak=speak), rehearsed=rehearsed, stand_in=stand_in)
+        seating = Seating(
+            plan, Switchboard(reach, speak=speak, is_waiting=True), rehearsed=rehearsed, stand_in=stand_in
+        )
         society = cls(rng=seed, graph=graph, personas=personas, mind=seating, **dict(params or {}))
         if personas is not None and not cls.with_personas:
             raise ParameterError(f"scenario {ref.spec!r} has no personas; leave the cast out")
@@ -230,7 +232,7 @@ def prepare_again(
         inputs = load_inputs(path, plan, cls.directed)
         people = None if inputs.personas is None else list(inputs.personas)
         reach: Service = checked_params(Service, {**contents.manifest.get("service", {}), **(service or {})})
-        seating = Seating(plan, Switchboard(reach, speak=speak, only_tape=only_tape or plan.is_replay))
+        seating = Seating(plan, Switchboard(reach, speak=speak, is_waiting=True, only_tape=only_tape or plan.is_replay))
         society = cls(rng=plan.seed, graph=inputs.graph, personas=people, mind=seating, **plan.params)
         own: Sequence[Any] = cls.observers
     else:
@@ -261,8 +263,9 @@ def prepare_replay(path: Path, scenario: str, **changes: Any) -> Prepared:
     steps = changes.get("steps", again.plan.steps)
     if steps > again.plan.steps:
         raise ParameterError(f"steps = {steps}, but the tape ends with step {again.plan.steps}; ask for no more")
-    plan = again.plan.model_copy(update={**changes, "is_replay": True})
+    if again.is_changed:
+        again.society.notes.append("the scenario's files have changed since the tape was made")
+    now = {"is_replay": True, "content_hash": resolve(scenario).content_hash()}
+    plan = again.plan.model_copy(update={**changes, **now})
     observing = make_observers(type(again.society).observers, plan.observers)
-    return Prepared(
-        again.name, plan, again.inputs, again.society, observing, again.is_changed, again.seating, replay_of=path
-    )
+    return Prepared(again.name, plan, again.inputs, again.society, observing, seating=again.seating, replay_of=path)

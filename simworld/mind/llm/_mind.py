@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from simworld.errors import RunError
 from simworld.mind._answers import Answers
 from simworld.mind._question import Question
-from simworld.mind.llm._model import LanguageModel, Messages, Position, Request, Sampling, Stopped, text_hash
-from simworld.mind.llm._read import read
+from simworld.mind.llm._model import LanguageModel, Messages, Position, Reply, Request, Sampling, Stopped, text_hash
+from simworld.mind.llm._read import Read, read
 from simworld.mind.llm._schema import AnswerSchema, answer_schema
 from simworld.mind.llm._service import Asking
 from simworld.mind.llm._switchboard import Switchboard
@@ -82,6 +83,11 @@ class ModelMind:
 
     def begin(self, question: Question) -> Callable[[], Answers]:
         """Ask every agent; return what waits for the answers, so that several minds can be asked at once."""
+        if self._board.is_waiting:
+            raise RunError(
+                f"{question.decision.__name__} is asked of {self.label!r} while the society is being made; ask in a "
+                "step, not in setup: what is asked before the run begins is on no tape"
+            )
         schema = answer_schema(question.decision)
         prompts = self._renderer.render(question, schema)
         if not len(question.ids):
@@ -114,28 +120,21 @@ class ModelMind:
     async def _ask(
         self, question: Question, schema: AnswerSchema, agent: int, turn: int, seen: Any, prompt: Prompt
     ) -> tuple[Decision | Refusal, str]:
-        board = self._board
         messages: Messages = (("system", prompt.system), ("user", prompt.user))
         hashes: tuple[bytes, ...] = (self._hash_of_system(prompt.system), text_hash(prompt.user))
-        for attempt in range(self._asking.attempts):
-            position = Position(question.step, question.purpose, agent, turn, attempt)
-            seed = question.chance.seed_of("sampling", self._replicate, *position) & 0x7FFFFFFF
-            request = Request(self.label, messages, position, schema, self._sampling, seed, self._replicate, hashes)
-            if board.stopped:
-                raise Stopped
-            try:
+        try:
+            for attempt in range(self._asking.attempts):
+                if self._board.stopped:
+                    raise Stopped
+                position = Position(question.step, question.purpose, agent, turn, attempt)
+                seed = question.chance.seed_of("sampling", self._replicate, *position) & 0x7FFFFFFF
+                request = Request(
+                    self.label, messages, position, schema, self._sampling, seed, self._replicate, hashes
+                )  # fmt: skip
                 reply = await self._model.complete(request)
-            except BaseException:
-                board.stopped = True
-                raise
-            answer, is_repaired = read(question.decision, reply.text, reply.finish)
-            if not isinstance(answer, Refusal) and question.check is not None:
-                fault = question.check(agent, answer, seen)
-                if fault:
-                    answer = Refusal(decision=question.decision.__name__, field=fault[0], reason=fault[1])
-            if not isinstance(answer, Refusal):
-                return answer, "again" if attempt else "repaired" if is_repaired else "first_try"
-            if attempt + 1 < self._asking.attempts:
+                answer, is_repaired = self._read(question, reply, agent, seen)
+                if not isinstance(answer, Refusal):
+                    return answer, "again" if attempt else "repaired" if is_repaired else "first_try"
                 where = f"{answer.field}: " if answer.field else ""
                 more = (
                     ("assistant", reply.text[:SHOWN_AGAIN] or "(no answer)"),
@@ -143,7 +142,19 @@ class ModelMind:
                 )
                 # Only the last bad answer is shown again: a prompt must not grow with every attempt.
                 messages, hashes = (*messages[:2], *more), (*hashes[:2], *(text_hash(text) for _, text in more))
+        except BaseException:
+            self._board.stopped = True
+            raise
         return answer, "refused"
+
+    def _read(self, question: Question, reply: Reply, agent: int, seen: Any) -> Read:
+        found = read(question.decision, reply.text, reply.finish)
+        if isinstance(found.answer, Refusal) or question.check is None:
+            return found
+        fault = question.check(agent, found.answer, seen)
+        if fault is None:
+            return found
+        return Read(Refusal(decision=question.decision.__name__, field=fault[0], reason=fault[1]))
 
     def _hash_of_system(self, system: str) -> bytes:
         found = self._system_hashes.get(system)

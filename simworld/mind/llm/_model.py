@@ -156,6 +156,11 @@ def estimated_tokens(texts: Sequence[str]) -> int:
     return sum(-(-len(text) // 4) for text in texts)
 
 
+def writable(text: str) -> str:
+    """Return a text that can be written as UTF-8: half a surrogate pair can stand in JSON, and in no file."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def replied(
     request: Request, text: str, *, finish: str | None, usage: tuple[Any, Any] | None, seconds: float, served_by: str
 ) -> Reply:
@@ -166,9 +171,7 @@ def replied(
     """
     if len(text) > MAX_REPLY_CHARS:
         text, finish = "", "too_long"
-    if not text.isascii():
-        # Half a surrogate pair can stand in JSON and in no file.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = writable(text)
     said, wrote = usage or (0, 0)
     most_in, most_out = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
     is_counted = type(said) is int and 0 < said <= most_in and type(wrote) is int and 0 <= wrote <= most_out

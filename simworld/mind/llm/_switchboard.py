@@ -16,7 +16,7 @@ from simworld.mind.llm._compatible import CompatibleModel
 from simworld.mind.llm._ledger import Budgeted, Ledger
 from simworld.mind.llm._limits import AdaptiveLimit, Limited, Retrying
 from simworld.mind.llm._litellm import LiteLLMModel, Price, check_model, price_of
-from simworld.mind.llm._model import LanguageModel, Reply, Request
+from simworld.mind.llm._model import LanguageModel, Reply, Request, writable
 from simworld.mind.llm._secrets import learn_secrets
 from simworld.mind.llm._service import Service
 from simworld.mind.llm._tape import MemoryTape, Tape, Taped, TapeLog, TapeModel
@@ -32,12 +32,20 @@ type Speak = Callable[[Request], str]
 class Switchboard:
     """Connects minds with models. Coroutines run on its own loop, in one thread; a person speaks in the caller's."""
 
-    def __init__(self, service: Service | None = None, *, speak: Speak | None = None, only_tape: bool = False) -> None:
+    def __init__(
+        self,
+        service: Service | None = None,
+        *,
+        speak: Speak | None = None,
+        only_tape: bool = False,
+        is_waiting: bool = False,
+    ) -> None:
         """
         Args:
             service: how models are reached.
             speak: how a person is asked; by default in the terminal.
             only_tape: whether nothing but the tape may answer.
+            is_waiting: whether a tape is still to come (`keep`), and nothing may be asked before.
         """
         self.service = service or Service()
         self.only_tape = only_tape
@@ -45,6 +53,8 @@ class Switchboard:
         self.log = TapeLog(MemoryTape())
         self.stopped = False
         """Whether something failed that ends the run: nothing more is sent."""
+        self.is_waiting = is_waiting
+        """Whether the run's tape is still to come, so that nothing may be asked yet."""
         self._speak = speak
         self._models: dict[str, LanguageModel] = {}
         self._prices: dict[str, Price | None] = {}
@@ -58,6 +68,7 @@ class Switchboard:
     def keep(self, tape: Tape) -> None:
         """Keep every call from now on, and look there before asking; what is on it was spent."""
         self.log.tape = tape
+        self.is_waiting = False
         self.ledger.carry(tape.totals())
 
     # -- models ---------------------------------------------------------------------------------------------------
@@ -236,7 +247,8 @@ class _Person:
     async def complete(self, request: Request) -> Reply:
         """Return what the person answers; nothing at the end of the input."""
         try:
-            return Reply(await self._board.here(lambda: self._board.person(request)), served_by=HUMAN)
+            said = await self._board.here(lambda: self._board.person(request))
+            return Reply(writable(said), served_by=HUMAN)
         except EOFError:
             return Reply("", served_by=HUMAN)
 
