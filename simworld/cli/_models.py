@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -126,13 +128,13 @@ def asking_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def speak(request: Any) -> str:
     """Show a person what their agent sees, ask for each field, and return the answer as JSON."""
-    bar = "─" * 60
+    bar, width = "─" * 60, max(shutil.get_terminal_size().columns - 1, 40)
     for role, text in request.messages if not request.position.attempt else request.messages[-1:]:
         if role != "assistant":
             shown = text.rpartition("\nAnswer with one JSON object")[0] if role == "system" else text
             click.echo(bar, err=True)
             for line in shown.splitlines():
-                click.echo(clean(line), err=True)
+                click.echo(textwrap.fill(clean(line), width), err=True)
     click.echo(bar, err=True)
     answer: dict[str, Any] = {}
     for name, prop in request.schema.strict["properties"].items():

@@ -245,7 +245,7 @@ class Run:
         """Who decided, in words: every mind with its kind, and how many agents it had where there are several."""
         counts, note = self.manifest.get("minds") or {self.plan.mind: 0}, self.manifest["mind_note"]
         if len(counts) > 1:
-            return ", ".join(f"{label} ({n} agents)" for label, n in counts.items()) + f"; {note}"
+            return ", ".join(f"{label} ({n} agent{'s' * (n != 1)})" for label, n in counts.items()) + f"; {note}"
         (label,) = counts
         return f"{label} ({note})"
 

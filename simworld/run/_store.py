@@ -60,6 +60,19 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error}; free space or permissions, then: simworld resume") from error
 
 
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write what is inside whole or not at all."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
 def write_whole(path: Path, content: bytes) -> str:
     """Write a file so that it is there whole or not at all, and return its sha256."""
     temporary = path.with_name(path.name + ".tmp")
@@ -171,7 +184,7 @@ class Store:
     ) -> None:
         """Add one step, whole or not at all."""
         blobs = [(t, stream, frame.n, pack(frame)) for stream, frame in frames.items() if frame.n]
-        with writing(self.journal), self._transaction():
+        with writing(self.journal), transaction(self._db):
             row = (t, int(checkpoint), globals_json, metrics, events_chain, state_chain)
             self._db.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", row)
             self._db.executemany("INSERT INTO pending VALUES (?, ?, ?, ?)", blobs)
@@ -198,7 +211,7 @@ class Store:
             entries.append((stream, first, last, file, frame.height, sha256, chain))
         if not entries:
             return
-        with writing(self.journal), self._transaction():
+        with writing(self.journal), transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
             self._db.execute("DELETE FROM pending WHERE step <= ?", (last,))
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -206,7 +219,7 @@ class Store:
 
     def rewind(self) -> int:
         """Forget the steps after the last checkpoint, to be computed again; return it (-1: nothing is there)."""
-        with writing(self.journal), self._transaction():
+        with writing(self.journal), transaction(self._db):
             last = self._db.execute("SELECT coalesce(max(step), -1) FROM steps WHERE checkpoint").fetchone()[0]
             self._db.execute("DELETE FROM steps WHERE step > ?", (last,))
             self._db.execute("DELETE FROM pending WHERE step > ?", (last,))
@@ -224,17 +237,6 @@ class Store:
         for stray in strays:
             stray.unlink()
         return int(last)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def finish(self) -> list[dict[str, Any]]:
         """Seal the rest, fold the write-ahead log into the journal, and return the segments."""

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import polars as pl
 
 from simworld.errors import CorruptRunError
 from simworld.mind.llm import Call, Position, Reply, Sampling, Spent, Tally, text_hash
-from simworld.run._store import writing
+from simworld.run._store import transaction, writing
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS texts (hash BLOB PRIMARY KEY, text TEXT NOT NULL);
@@ -121,7 +121,7 @@ class SqliteTape:
                     reply.is_counted, reply.usd, reply.seconds, reply.retries, reply.served_by,
                 )
             )  # fmt: skip
-        with self._transaction():
+        with writing(self.journal), transaction(self._db):
             self._db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts)
             self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 21)})", rows)
 
@@ -131,14 +131,14 @@ class SqliteTape:
         if self._is_read_only:
             return
         sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in Tally._fields[3:])
-        with self._transaction():
+        with writing(self.journal), transaction(self._db):
             self._db.executemany(
                 f"INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {sums}", tallies
             )
 
     def lose(self, model: str, usd: float, tokens: int) -> None:
         """Keep what a sending without a reply may have cost."""
-        with self._transaction():
+        with writing(self.journal), transaction(self._db):
             self._db.execute("INSERT INTO lost VALUES (?, ?, ?)", (model, usd, tokens))
 
     def copy_from(self, journal: Path) -> None:
@@ -148,7 +148,7 @@ class SqliteTape:
             CorruptRunError: there is none.
         """
         other = SqliteTape(journal, is_read_only=True)
-        with contextlib.closing(other), self._transaction():
+        with contextlib.closing(other), writing(self.journal), transaction(self._db):
             for name in ("texts", "calls"):
                 rows = other._db.execute(f"SELECT * FROM {name}")
                 marks = ", ".join("?" * len(rows.description))
@@ -246,18 +246,6 @@ class SqliteTape:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise CorruptRunError(f"the tape in {self.journal} cannot be read: {error}") from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with writing(self.journal):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
 
 def _reply(text: str, more: Sequence[Any]) -> Reply:

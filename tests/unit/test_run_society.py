@@ -194,7 +194,7 @@ def reached(place):
 
 if die_at:
     plain_write, plain_replace = store.write_whole, Path.replace
-    plain_transaction, plain_count = store.Store._transaction, store.Store._count
+    plain_transaction, plain_count = store.transaction, store.Store._count
 
     def write_whole(path, content):
         reached("before " + path.parent.name + "/" + path.name.partition("-")[0])
@@ -211,8 +211,8 @@ if die_at:
     import contextlib
 
     @contextlib.contextmanager
-    def transaction(self):
-        with plain_transaction(self):
+    def transaction(db):
+        with plain_transaction(db):
             yield
             reached("in transaction")
         reached("after transaction")
@@ -223,7 +223,7 @@ if die_at:
 
     store.write_whole = runner.write_whole = write_whole
     Path.replace = replace
-    store.Store._transaction, store.Store._count = transaction, count
+    store.transaction, store.Store._count = transaction, count
 
 if order.get("limit_bytes"):
     import resource

@@ -15,6 +15,7 @@ from pydantic_core import from_json, to_json
 
 from simworld.mind.llm._model import CallFailed, Reply, Request, replied
 from simworld.mind.llm._secrets import without_secrets
+from simworld.mind.llm._structured import StructuredOutput
 
 if TYPE_CHECKING:
     import aiohttp
@@ -37,8 +38,7 @@ class CompatibleModel:
         self._url = f"{api_base.rstrip('/')}/chat/completions"
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
-        self._takes_schema = True
-        """Until the server says that it takes no ``response_format``."""
+        self._structured = StructuredOutput(True)
 
     async def complete(self, request: Request) -> Reply:
         """Send one request.
@@ -46,15 +46,7 @@ class CompatibleModel:
         Raises:
             CallFailed: no reply came.
         """
-        has_schema = self._takes_schema
-        try:
-            return await self._send(request, has_schema)
-        except CallFailed as failed:
-            if not (has_schema and failed.status in (400, 422) and _is_about_schema(str(failed))):
-                raise
-        # Every call that meets this is sent again without, so which one met it first changes nothing.
-        self._takes_schema = False
-        return await self._send(request, False)
+        return await self._structured.ask(lambda has_schema: self._send(request, has_schema))
 
     async def _send(self, request: Request, has_schema: bool) -> Reply:
         body: dict[str, Any] = {
@@ -177,7 +169,3 @@ def seconds_of(retry_after: str | None) -> float | None:
         except (ValueError, TypeError):
             return None
     return max(wait, 0.0) if wait < float("inf") else None
-
-
-def _is_about_schema(message: str) -> bool:
-    return any(word in message for word in ("response_format", "json_schema", "schema", "guided"))

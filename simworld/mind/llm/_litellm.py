@@ -12,6 +12,7 @@ from simworld.errors import ParameterError
 from simworld.mind.llm._compatible import seconds_of
 from simworld.mind.llm._model import CallFailed, Reply, Request, replied
 from simworld.mind.llm._secrets import without_secrets
+from simworld.mind.llm._structured import StructuredOutput
 
 SCHEMA_PROVIDERS = frozenset(
     {"ollama", "ollama_chat", "hosted_vllm", "lm_studio", "llamafile", "openai_like", "openai"}
@@ -106,7 +107,8 @@ class LiteLLMModel:
             if self._litellm.validate_environment(model).get("missing_keys"):
                 self._fixed["api_key"] = "none"  # a server of one's own asks for none, the client library does
         self._timeout_s = timeout_s
-        self._takes_schema = provider in SCHEMA_PROVIDERS or bool(self._litellm.supports_response_schema(model))
+        takes_schema = provider in SCHEMA_PROVIDERS or bool(self._litellm.supports_response_schema(model))
+        self._structured = StructuredOutput(takes_schema)
         supported = self._litellm.get_supported_openai_params(model) or []
         self._takes_seed = "seed" in supported
 
@@ -116,14 +118,7 @@ class LiteLLMModel:
         Raises:
             CallFailed: no reply came.
         """
-        has_schema = self._takes_schema
-        try:
-            return await self._send(request, has_schema)
-        except CallFailed as failed:
-            if not (has_schema and failed.status in (400, 422) and "schema" in str(failed)):
-                raise
-        self._takes_schema = False
-        return await self._send(request, False)
+        return await self._structured.ask(lambda has_schema: self._send(request, has_schema))
 
     async def _send(self, request: Request, has_schema: bool) -> Reply:
         more: dict[str, Any] = {"max_tokens": request.sampling.max_tokens}
