@@ -13,12 +13,13 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import jinja2.meta
+import numpy as np
 from pydantic import BaseModel
 
 from simworld.errors import ScenarioError
@@ -32,6 +33,8 @@ VIEWS = {"full": "second_person", "summary": "mini", "traits": "spc:P"}
 """View of a persona by how much of it a prompt shows."""
 LONGEST = 2_000
 """Characters of one quotation; arbitrary, no agent's words should fill another one's prompt."""
+_BROKEN = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What a template can raise when it is filled."""
 _HIDDEN = re.compile(r"\{#-?\s*hidden:\s*([\w\s,]+?)\s*-?#\}")
 
 
@@ -77,7 +80,7 @@ class PromptBook:
         """
         decision = question.decision
         file = self._file(decision, f"{decision.__name__}.md", "decision.md")
-        template, user = self._template(file), self._template(OWN / "user.md")
+        template = self._template(file)
         shared = {"params": self._params, "step": question.step}
         fixed = {
             **shared, "decision": decision.__name__, "doc": _sentence(decision), "fields": _fields(decision),
@@ -91,8 +94,7 @@ class PromptBook:
         memories = question.memories
         for agent, view, persona in zip(question.ids.tolist(), question.observations(), people, strict=True):
             seen = _shown(view)
-            if not prompts:
-                self._check(file, template, tuple(seen))
+            self._check(file, template, tuple(seen))
             # What the agent sees goes by its own names, which may be any; the default template asks for all of it.
             named = {} if file.parent == OWN else seen
             values = {**fixed, "agent": agent, "seen": seen, **named}
@@ -103,7 +105,7 @@ class PromptBook:
                 "core": getattr(memory, "core", ()), "recalled": () if memory is None else tuple(memory),
                 "observation": observation,
             }  # fmt: skip
-            prompts.append(Prompt(system, user.render(parts).strip()))
+            prompts.append(Prompt(system, self._filled(OWN / "user.md", parts)))
         return prompts
 
     def again(self, fault: str) -> str:
@@ -138,8 +140,8 @@ class PromptBook:
     def _filled(self, file: Path, values: Mapping[str, Any]) -> str:
         try:
             return self._template(file).render(values).strip()
-        except jinja2.TemplateError as error:
-            raise ScenarioError(f"{_place(file, error)}: {error.message}") from error
+        except _BROKEN as error:
+            raise ScenarioError(f"{_place(file, error)}: {error}") from error
 
     def _block(self, file: Path, template: jinja2.Template, name: str, values: dict[str, Any]) -> str:
         block = template.blocks.get(name)
@@ -147,8 +149,8 @@ class PromptBook:
             raise ScenarioError(f"{file} has no block {name!r}; write {{% block {name} %}} … {{% endblock %}}")
         try:
             return "".join(block(template.new_context(values))).strip()
-        except jinja2.TemplateError as error:
-            raise ScenarioError(f"{_place(file, error)}: {error.message}; an agent sees {sorted(values)}") from error
+        except _BROKEN as error:
+            raise ScenarioError(f"{_place(file, error)}: {error}; an agent sees {sorted(values)}") from error
 
     def _check(self, file: Path, template: jinja2.Template, seen: tuple[str, ...]) -> None:
         """Raise if the template neither shows nor names as hidden something that the agent was meant to see."""
@@ -166,7 +168,7 @@ class PromptBook:
         self._checked.add((file, seen))
 
 
-def _place(file: Path, error: jinja2.TemplateError) -> str:
+def _place(file: Path, error: Exception) -> str:
     line = getattr(error, "lineno", None)
     return f"{file}, line {line}" if line else str(file)
 
@@ -200,16 +202,29 @@ def _shown(seen: Any) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """Return any observed value as text for the default template: words quoted, tables a row a line."""
+    """Return any observed value as text for the default template: words quoted, what has parts a part a line.
+
+    Raises:
+        ScenarioError: it is nothing that reads the same in every run.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None:
+        return "none"
     if isinstance(value, str):
         return quote(value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    shown = _shown(value) if not isinstance(value, int) and value is not None else {}
-    if shown and "observation" not in shown:
-        return ", ".join(f"{name}: {as_text(each)}" for name, each in shown.items())
-    if isinstance(value, Sequence):
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=repr)
+    if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
         return "".join(f"\n  - {as_text(each)}" for each in value) if value else "none"
-    if value is None:
-        return "none"
-    return str(value) if isinstance(value, int) else quote(value)
+    shown = _shown(value)
+    if shown.get("observation", None) is value:
+        raise ScenarioError(
+            f"an agent is shown a {type(value).__name__}, which has no text of its own; show numbers, texts, lists, "
+            "tuples, dicts or records, or write a prompt for it"
+        )
+    return ", ".join(f"{name}: {as_text(each)}" for name, each in shown.items()) or "nothing"

@@ -74,7 +74,7 @@ class SqliteTape:
                 # kill -9 loses nothing that is in the log; the journal's own commit of the step syncs it to the disk.
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.executescript(_TABLES)
-            self._last = self._db.execute("SELECT coalesce(max(step), -1) FROM calls").fetchone()[0]
+        self._last = self._last_step()
 
     # -- as a tape ------------------------------------------------------------------------------------------------
 
@@ -100,6 +100,7 @@ class SqliteTape:
     def write(self, calls: Sequence[Call]) -> None:
         """Keep calls, in one transaction."""
         texts: list[tuple[bytes, str]] = []
+        systems: set[bytes] = set()
         rows = []
         for call in calls:
             reply, sampling = call.reply, call.sampling
@@ -109,7 +110,7 @@ class SqliteTape:
                 if role != "system":
                     texts.append((name, text))
                 elif name not in self._systems:
-                    self._systems.add(name)
+                    systems.add(name)
                     texts.append((name, text))
             pairs = ", ".join(
                 f'["{role}", "{name.hex()}"]' for (role, _), name in zip(call.messages, call.hashes, strict=True)
@@ -124,6 +125,7 @@ class SqliteTape:
         with writing(self.journal), transaction(self._db):
             self._db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts)
             self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 21)})", rows)
+        self._systems |= systems  # only now are they there
 
     def count(self, tallies: Sequence[Tally]) -> None:
         """Keep how answers turned out; without a journal to write into, only here."""
@@ -147,13 +149,12 @@ class SqliteTape:
         Raises:
             CorruptRunError: there is none.
         """
-        other = SqliteTape(journal, is_read_only=True)
-        with contextlib.closing(other), writing(self.journal), transaction(self._db):
-            for name in ("texts", "calls"):
-                rows = other._db.execute(f"SELECT * FROM {name}")
-                marks = ", ".join("?" * len(rows.description))
-                self._db.executemany(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", rows)
-        self._last = self._db.execute("SELECT coalesce(max(step), -1) FROM calls").fetchone()[0]
+        with contextlib.closing(SqliteTape(journal, is_read_only=True)) as other:
+            texts, calls = other._read("SELECT * FROM texts"), other._read("SELECT * FROM calls")
+        with writing(self.journal), transaction(self._db):
+            self._db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
+            self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 21)})", calls)
+        self._step, self._rows, self._last = -1, {}, self._last_step()
 
     def close(self) -> None:
         """Close the journal."""
@@ -175,7 +176,7 @@ class SqliteTape:
             CorruptRunError: it was altered.
         """
         for name, text in self._read("SELECT hash, text FROM texts"):
-            if text_hash(text) != name:
+            if not isinstance(text, str) or text_hash(text) != name:
                 raise CorruptRunError(f"a text on the tape in {self.journal} was altered: {text[:60]!r}")
         if expected is not None and self.digest() != expected:
             raise CorruptRunError(f"the tape in {self.journal} was altered: it does not hash to what the manifest says")
@@ -184,6 +185,10 @@ class SqliteTape:
         )[0][0]  # fmt: skip
         if missing:
             raise CorruptRunError(f"{missing} replies on the tape in {self.journal} have lost their text")
+        there = {name for (name,) in self._read("SELECT hash FROM texts")}
+        for (messages,) in self._read("SELECT DISTINCT messages FROM calls"):
+            if not all(bytes.fromhex(name) in there for _, name in json.loads(messages)):
+                raise CorruptRunError(f"a prompt on the tape in {self.journal} has lost its text")
         return int(self._read("SELECT count(*) FROM calls")[0][0])
 
     def spending(self) -> list[dict[str, Any]]:
@@ -234,6 +239,9 @@ class SqliteTape:
         return pl.DataFrame(out, schema=CALLS, orient="row")
 
     # -- the file -------------------------------------------------------------------------------------------------
+
+    def _last_step(self) -> int:
+        return int(self._read("SELECT coalesce(max(step), -1) FROM calls")[0][0])
 
     def _text(self, name: bytes) -> str:
         found = self._read("SELECT text FROM texts WHERE hash = ?", name)

@@ -218,7 +218,7 @@ class App:
         said = sum(len(m["content"]) for m in messages) // 4
         usage: dict[str, Any] | None = {"prompt_tokens": said, "completion_tokens": max(1, len(text) // 4)}
         if fault == "wrong_usage":
-            usage = {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": "many"}
+            usage = {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": 10**15}
         elif fault == "no_usage":
             usage = None
         else:

@@ -20,12 +20,15 @@ from simworld.run import Run
 from tests.server import ANSWER_FAULTS, TRANSPORT_FAULTS, Latency, ModelServer, ServerProcess
 from tests.server.app import OTHER_FAULTS
 
-HASTY: dict[str, Any] = {"timeout_s": 0.25, "backoff_s": 0.002, "retries": 30}
-"""A service that loses no time in a test."""
+HASTY: dict[str, Any] = {"timeout_s": 1.5, "backoff_s": 0.002, "retries": 30}
+"""A service that loses little time in a test, and never calls an honest reply late on a busy machine."""
 
 
 def rates(total: float, *names: str) -> dict[str, float]:
-    return {name: total / len(names) for name in names}
+    """Return a rate for each fault; those that cost a whole timeout are rarer, for the sake of the test's time."""
+    slow = {name: 0.005 for name in names if name in ("hang", "drip")}
+    others = [name for name in names if name not in slow]
+    return slow | {name: (total - sum(slow.values())) / len(others) for name in others}
 
 
 def run_of(base: str, out: Path, model: str = "local/scripted", **call: Any) -> Run:
@@ -35,10 +38,12 @@ def run_of(base: str, out: Path, model: str = "local/scripted", **call: Any) -> 
 @pytest.mark.slow
 def test_every_fault_at_once_costs_retries_and_no_answers(tmp_path: Path) -> None:
     """100 agents, 10 steps, 30 % of all sendings at fault in every way a server can be; one agent truly bad."""
-    size: dict[str, Any] = {"n_agents": 100, "steps": 10, "asking": {"attempts": 12}}
+    # The limit falls to one or two under so many faults, so each hang costs its timeout in full.
+    service = {**HASTY, "timeout_s": 0.5}
+    size: dict[str, Any] = {"n_agents": 100, "steps": 10, "asking": {"attempts": 12}, "service": service}
     every = (*TRANSPORT_FAULTS, *ANSWER_FAULTS, *OTHER_FAULTS)
     with ModelServer(bad_agents=(7,)) as whole, ModelServer(
-        faults=rates(0.3, *every), hang_s=1.0, retry_after_s=0.01, bad_agents=(7,)
+        faults=rates(0.3, *every), hang_s=4.0, retry_after_s=0.01, bad_agents=(7,)
     ) as broken:  # fmt: skip
         reference = run_of(whole.base, tmp_path / "reference", **size)
         run = run_of(broken.base, tmp_path / "run", **size)
@@ -76,11 +81,11 @@ def test_a_hung_connection_holds_the_step_no_longer_than_its_timeout(model: str,
         with ModelServer(faults={fault: 1.0}, hang_s=60.0) as server:
             service = {"timeout_s": 0.5, "retries": 1, "backoff_s": 0.01}
             began = time.monotonic()
-            with pytest.raises(ModelError, match=r"agent 0, step 1, Act.*no answer within 0.5 s"):
+            with pytest.raises(ModelError, match=r"agent \d, step 1, Act.*no answer within 0.5 s"):
                 run_of(server.base, tmp_path / fault, model, n_agents=4, steps=1, service=service)
             # Two timeouts and what a slow machine adds; the server would have held it for a minute.
             assert time.monotonic() - began < 15
-            assert server.app.n == 8
+            assert 4 <= server.app.n <= 8  # what fails first keeps the others from being sent again
 
 
 def test_a_server_that_is_down_fails_the_run_which_resumes_when_it_is_up(tmp_path: Path) -> None:

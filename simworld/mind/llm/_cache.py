@@ -40,7 +40,8 @@ class Cache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, "
-                "input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, served_by TEXT NOT NULL)"
+                "input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, is_counted INTEGER NOT NULL, "
+                "served_by TEXT NOT NULL)"
             )
         except (OSError, sqlite3.Error) as error:
             raise StorageError(
@@ -49,15 +50,26 @@ class Cache:
 
     def find(self, key: bytes) -> Reply | None:
         """Return the answer filed under a key; it costs nothing."""
-        query = "SELECT text, finish, input_tokens, output_tokens, served_by FROM answers WHERE key = ?"
-        row = self._db.execute(query, (key,)).fetchone()
-        return None if row is None else Reply(row[0], row[1], row[2], row[3], usd=0.0, served_by=row[4])
+        query = "SELECT text, finish, input_tokens, output_tokens, is_counted, served_by FROM answers WHERE key = ?"
+        try:
+            row = self._db.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(f"the cache {self.path} cannot be read: {error}; name another or remove it") from error
+        return None if row is None else Reply(row[0], row[1], row[2], row[3], bool(row[4]), usd=0.0, served_by=row[5])
 
     def put(self, key: bytes, reply: Reply) -> None:
         """File an answer; the first one stays."""
-        row = (key, reply.text, reply.finish, reply.input_tokens, reply.output_tokens, reply.served_by)
+        row = (
+            key,
+            reply.text,
+            reply.finish,
+            reply.input_tokens,
+            reply.output_tokens,
+            reply.is_counted,
+            reply.served_by,
+        )
         try:
-            self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             raise StorageError(f"the cache {self.path} cannot be written: {error}") from error
 

@@ -132,18 +132,24 @@ def _reply(request: Request, content: bytes, seconds: float) -> Reply:
         except ValueError:
             found = json.loads(content)  # takes half a surrogate pair, which is mended later
         choice = found["choices"][0]
-        text, finish = choice["message"]["content"], choice.get("finish_reason")
+        message, finish = choice["message"], choice.get("finish_reason")
+        text, thoughts = message["content"], message.get("reasoning_content") or message.get("reasoning")
         usage = found.get("usage")
         counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else None
         served_by = str(found.get("model") or "")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise CallFailed("server", "the server's answer is no chat completion") from None
     if not (text is None or isinstance(text, str)):
         raise CallFailed("server", "the server's answer holds no text")
     return replied(
-        request, without_secrets(text or ""), finish=finish if isinstance(finish, str) else None, usage=counts,
-        seconds=seconds, served_by=without_secrets(served_by),
-    )  # fmt: skip
+        request,
+        without_secrets(text or ""),
+        finish=finish if isinstance(finish, str) else None,
+        usage=counts,
+        seconds=seconds,
+        served_by=without_secrets(served_by),
+        thoughts=without_secrets(thoughts) if isinstance(thoughts, str) else None,
+    )
 
 
 def _failure(status: int, retry_after: str | None, content: bytes) -> CallFailed:

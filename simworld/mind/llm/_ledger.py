@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from simworld.errors import BudgetSpent
 from simworld.mind.llm._litellm import Price
-from simworld.mind.llm._model import LanguageModel, Reply, Request
+from simworld.mind.llm._model import CallFailed, LanguageModel, Reply, Request
 
 
 class Spent(NamedTuple):
@@ -39,7 +39,6 @@ class Ledger:
     input_tokens: int = 0
     output_tokens: int = 0
     lost_tokens: int = 0
-    retries: int = 0
     under_way: int = 0
     n_unpriced: int = 0
     """Calls whose price is unknown."""
@@ -97,13 +96,17 @@ class Ledger:
         """Enter what earlier sessions of the run spent."""
         self.usd, self.lost_usd, self.calls, self.input_tokens, self.output_tokens, self.lost_tokens = spent
 
+    def lose(self, usd: float, tokens: int) -> None:
+        """Enter the worst case of a sending that brought no reply and may be billed."""
+        self.lost_usd += usd
+        self.lost_tokens += tokens
+
     def enter(self, model: str, reply: Reply) -> None:
         """Enter a call that was answered."""
         self.calls += 1
         self.by_model[model] += 1
         self.input_tokens += reply.input_tokens
         self.output_tokens += reply.output_tokens
-        self.retries += reply.retries
         if reply.usd is None:
             self.n_unpriced += 1
         else:
@@ -111,17 +114,26 @@ class Ledger:
 
 
 class Budgeted:
-    """A model whose calls are entered in the ledger, and not made when a limit could be exceeded."""
+    """A model whose sendings are entered in the ledger, and not made when a limit could be exceeded."""
 
-    def __init__(self, inner: LanguageModel, ledger: Ledger, price: Price | None) -> None:
+    def __init__(
+        self,
+        inner: LanguageModel,
+        ledger: Ledger,
+        price: Price | None,
+        lost: Callable[[str, float, int], None] = lambda model, usd, tokens: None,
+    ) -> None:
+        """
+        Args:
+            inner: the model.
+            ledger: where it is entered.
+            price: its price; None when unknown.
+            lost: told of the model, dollars and tokens of a sending that may be billed though no reply came.
+        """
         self._inner = inner
         self._ledger = ledger
         self._price = price
-
-    def _worst(self, request: Request) -> tuple[float, int]:
-        # No tokenizer needs more tokens than there are bytes; 64 a message for what a chat template adds.
-        said, wrote = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
-        return self._price.of(said, wrote) if self._price else 0.0, said + wrote
+        self._lost = lost
 
     async def complete(self, request: Request) -> Reply:
         """Send one request if its worst case fits.
@@ -130,23 +142,25 @@ class Budgeted:
             BudgetSpent: it does not.
         """
         ledger = self._ledger
-        usd, tokens = self._worst(request)
+        # No tokenizer needs more tokens than there are bytes; 64 a message for what a chat template adds.
+        said, wrote = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
+        usd, tokens = self._price.of(said, wrote) if self._price else 0.0, said + wrote
         await ledger.hold(usd, tokens)
         try:
             reply = await self._inner.complete(request)
+        except BaseException as failed:
+            # Cut off by us, the server may go on; the worst case is entered.
+            if not isinstance(failed, CallFailed) or failed.may_be_billed:
+                ledger.lose(usd, tokens)
+                self._lost(request.model, usd, tokens)
+            raise
+        else:
             if self._price is not None:
                 reply.usd = self._price.of(reply.input_tokens, reply.output_tokens)
             ledger.enter(request.model, reply)
+            return reply
         finally:
             ledger.release(usd, tokens)
-        return reply
-
-    def lost(self, request: Request) -> tuple[float, int]:
-        """Enter the worst case of a sending that brought no reply and may be billed; return its dollars and tokens."""
-        usd, tokens = self._worst(request)
-        self._ledger.lost_usd += usd
-        self._ledger.lost_tokens += tokens
-        return usd, tokens
 
     async def close(self) -> None:
         """Close what is behind."""

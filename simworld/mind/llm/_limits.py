@@ -13,10 +13,12 @@ from aiolimiter import AsyncLimiter
 from simworld.errors import ModelError
 from simworld.mind.llm._model import CallFailed, LanguageModel, Reply, Request, Stopped
 
-STREAK = 20
-"""Failures in a row, over all calls, after which a server is taken to be down; arbitrary."""
-PROBES = 5
-"""Single calls that may fail, with growing pauses, before a server that is down ends the run; arbitrary."""
+STREAK, STREAK_AT_FIRST = 20, 5
+"""Failures in a row, over all calls, after which a server is taken to be down; fewer while it has answered nothing yet.
+Being told to wait is no failure. Arbitrary."""
+PROBES, PROBES_AT_FIRST = 8, 3
+"""Single calls that may fail, with growing pauses, before a server that is down ends the run: two minutes in all, time
+for a restart; a few seconds for one that never answered. Arbitrary."""
 LONGEST_WAIT_S = 120.0
 """Longest pause between two sendings, and the longest ``Retry-After`` that is waited for; arbitrary."""
 
@@ -40,6 +42,7 @@ class AdaptiveLimit:
         self._open_since: float | None = None
         """When the circuit opened, or its last probe failed."""
         self._broken: ModelError | None = None
+        self._has_answered = False
 
     async def acquire(self) -> float:
         """Wait for a place; return when it was given.
@@ -67,13 +70,14 @@ class AdaptiveLimit:
         """Give a place back after a reply."""
         self._streak = self._probes = 0
         self._open_since = None
+        self._has_answered = True
         if self.limit < self._most:
             self.limit = min(self._most, self.limit + 1.0 / self.limit)
         self._leave()
 
     def failed(self, failure: CallFailed, since: float) -> None:
         """Give a place back after a call that had begun at ``since`` brought no reply."""
-        self._streak += 1
+        self._streak += failure.kind != "overloaded"
         is_congestion = failure.kind in ("overloaded", "timeout")
         if is_congestion and since > self._last_cut:
             # What was under way before the cut says nothing about the limit after it.
@@ -81,8 +85,10 @@ class AdaptiveLimit:
             self._last_cut = time.monotonic()
         if failure.retry_after_s is not None:
             self._pause(failure.retry_after_s)
-        if self._open_since is None and self._streak >= STREAK:
+        if self._open_since is None and self._streak >= (STREAK if self._has_answered else STREAK_AT_FIRST):
             self._open()
+        elif failure.kind == "overloaded":
+            pass
         elif self._open_since is not None and since >= self._open_since:
             self._probe_failed(failure)
         self._leave()
@@ -99,7 +105,7 @@ class AdaptiveLimit:
 
     def _probe_failed(self, failure: CallFailed) -> None:
         self._probes += 1
-        if self._probes < PROBES:
+        if self._probes < (PROBES if self._has_answered else PROBES_AT_FIRST):
             self._open()
             return
         self._broken = ModelError(f"the server answers nothing any more ({failure})")
@@ -183,7 +189,6 @@ class Retrying:
         *,
         retries: int,
         backoff_s: float,
-        lost: Callable[[Request], None],
         stopped: Callable[[], bool],
     ) -> None:
         """
@@ -191,13 +196,11 @@ class Retrying:
             inner: the model.
             retries: sendings after the first.
             backoff_s: pause before the second sending; it doubles each time.
-            lost: told of a sending that brought no reply and may be billed all the same.
             stopped: whether the run is ending, so that nothing is sent any more.
         """
         self._inner = inner
         self._retries = retries
         self._backoff_s = backoff_s
-        self._lost = lost
         self._stopped = stopped
 
     async def complete(self, request: Request) -> Reply:
@@ -210,8 +213,6 @@ class Retrying:
             try:
                 reply = await self._inner.complete(request)
             except CallFailed as failed:
-                if failed.may_be_billed:
-                    self._lost(request)
                 if not failed.is_passing:
                     raise ModelError(f"model {request.model!r} cannot be asked: {failed}") from None
                 wait = failed.retry_after_s
@@ -219,7 +220,9 @@ class Retrying:
                     raise ModelError(
                         f"model {request.model!r} asks to wait {wait:,.0f} s ({failed}); resume the run then"
                     ) from None
-                if sent == self._retries or self._stopped():
+                if self._stopped():
+                    raise Stopped from None
+                if sent == self._retries:
                     raise ModelError(
                         f"model {request.model!r} did not answer {request.position}, sent {sent + 1} times; the last "
                         f"failure: {failed}"

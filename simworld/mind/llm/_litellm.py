@@ -145,6 +145,7 @@ class LiteLLMModel:
         try:
             choice = found.choices[0]
             text, finish = choice.message.content, choice.finish_reason
+            thoughts = getattr(choice.message, "reasoning_content", None)
             usage = getattr(found, "usage", None)
             counts = None if usage is None else (usage.prompt_tokens, usage.completion_tokens)
         except (AttributeError, IndexError, TypeError):
@@ -152,13 +153,15 @@ class LiteLLMModel:
         return replied(
             request, without_secrets(text or ""), finish=finish, usage=counts, seconds=seconds,
             served_by=without_secrets(str(found.model or "")),
+            thoughts=without_secrets(thoughts) if isinstance(thoughts, str) else None,
         )  # fmt: skip
 
     def _failure(self, error: Exception) -> CallFailed:
         litellm = self._litellm
         message = without_secrets(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
         status = getattr(error, "status_code", None)
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        # litellm makes up a response without headers; the server's are here.
+        headers = getattr(error, "litellm_response_headers", None) or {}
         wait = seconds_of(headers.get("retry-after"))
         if isinstance(error, litellm.Timeout):
             return CallFailed("timeout", message, status=status)
@@ -170,7 +173,13 @@ class LiteLLMModel:
         )  # fmt: skip
         if isinstance(error, wrong):
             return CallFailed("wrong", message, status=status)
-        if isinstance(error, litellm.APIConnectionError):
+        if status is not None and 400 <= status < 500 and status not in (408, 409, 425, 429):
+            return CallFailed("wrong", message, status=status)
+        # litellm calls a broken connection an internal error of the server.
+        if isinstance(error, litellm.APIConnectionError) or _has(
+            error, ("APIConnectionError", "ReadError", "WriteError", "RemoteProtocolError", *NEVER)
+        ):
+            status = None
             return CallFailed("connection", message, status=status, was_sent=not _never_connected(error))
         return CallFailed("server", message, retry_after_s=wait, status=status)
 
@@ -179,11 +188,20 @@ class LiteLLMModel:
         closing = getattr(self._litellm, "close_litellm_async_clients", None)
         if closing is not None:
             await closing()
+        # What was closed must not be handed out again.
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+NEVER = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 
 def _never_connected(error: BaseException | None) -> bool:
+    return _has(error, NEVER)
+
+
+def _has(error: BaseException | None, names: tuple[str, ...]) -> bool:
     while error is not None:
-        if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError"):
+        if type(error).__name__ in names:
             return True
         error = error.__cause__ or error.__context__
     return False

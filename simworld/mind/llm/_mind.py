@@ -88,6 +88,8 @@ class ModelMind:
                 f"{question.decision.__name__} is asked of {self.label!r} while the society is being made; ask in a "
                 "step, not in setup: what is asked before the run begins is on no tape"
             )
+        if self._board.stopped:
+            raise RunError(f"{self.label!r} is asked after something ended the run; make the society anew")
         schema = answer_schema(question.decision)
         prompts = self._renderer.render(question, schema)
         if not len(question.ids):

@@ -162,19 +162,34 @@ def writable(text: str) -> str:
 
 
 def replied(
-    request: Request, text: str, *, finish: str | None, usage: tuple[Any, Any] | None, seconds: float, served_by: str
+    request: Request,
+    text: str,
+    *,
+    finish: str | None,
+    usage: tuple[Any, Any] | None,
+    seconds: float,
+    served_by: str,
+    thoughts: Any = None,
 ) -> Reply:
     """Return a reply from what a server sent, which may be wrong in every part.
 
-    Text is bounded and made writable as UTF-8. Token counts that cannot be (not whole, negative, more than the prompt
-    has bytes or than ``max_tokens`` allowed) are replaced by estimates.
+    Text is bounded and made writable as UTF-8. A reasoning model's thoughts stand before it between ``<think>`` tags,
+    as most servers send them, also where they came apart from it. Token counts that cannot be (not whole, negative,
+    more than the prompt has bytes or than ``max_tokens`` allows) are replaced by estimates.
     """
+    if isinstance(thoughts, str) and thoughts:
+        text = f"<think>{thoughts}</think>{text}"
+    elif text.startswith("<thinking>"):
+        text = text.replace("<thinking>", "<think>", 1).replace("</thinking>", "</think>", 1)
     if len(text) > MAX_REPLY_CHARS:
         text, finish = "", "too_long"
+    if finish == "too_long":
+        served_by = ""  # a body that was not read to its end does not say
     text = writable(text)
     said, wrote = usage or (0, 0)
     most_in, most_out = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
     is_counted = type(said) is int and 0 < said <= most_in and type(wrote) is int and 0 <= wrote <= most_out
     if not is_counted:
-        said, wrote = estimated_tokens([t for _, t in request.messages]), estimated_tokens([text])
+        said = estimated_tokens([t for _, t in request.messages])
+        wrote = most_out if finish == "too_long" else min(estimated_tokens([text]), most_out)
     return Reply(text, finish or "stop", said, wrote, is_counted, seconds=seconds, served_by=served_by[:100])

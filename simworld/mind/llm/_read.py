@@ -15,6 +15,10 @@ _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 """What a reasoning model says to itself before it answers."""
 
 
+LONGEST_MENDED = 6_000
+"""Characters of a reply that is mended; arbitrary: what mends it takes time that grows with their square."""
+
+
 class Read(NamedTuple):
     """What was made of one reply: a decision, or a refusal that says why there is none."""
 
@@ -34,14 +38,16 @@ def read(decision: type[Decision], text: str, finish: str) -> Read:
         return _refused(decision, "the provider's filter withheld the answer")
     if finish == "too_long":
         return _refused(decision, "the answer was far too long")
-    body = _THOUGHTS.sub("", text).strip() if "<think" in text else text.strip()
-    if not body:
-        return _refused(decision, "the answer was empty")
-    try:
-        return Read(decision.model_validate_json(body))
-    except ValidationError as error:
-        if error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] != "json_invalid":
-            return Read(refusal_of(decision, error))
+    body = text.strip()
+    for spoken in dict.fromkeys((body, _spoken(body))):
+        if not spoken:
+            return _refused(decision, "the answer was empty")
+        try:
+            return Read(decision.model_validate_json(spoken))
+        except ValidationError as error:
+            if error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] != "json_invalid":
+                return Read(refusal_of(decision, error))
+        body = spoken
     mended = _repaired(body)
     if mended is None:
         return _refused(decision, "there is no JSON object in the answer")
@@ -51,18 +57,32 @@ def read(decision: type[Decision], text: str, finish: str) -> Read:
         return Read(refusal_of(decision, error), is_repaired=True)
 
 
+def _spoken(text: str) -> str:
+    """Return a reply without thoughts; where the chat template opens them, only their end is there."""
+    text = _THOUGHTS.sub("", text)
+    return re.split(r"</think(?:ing)?>", text)[-1].strip()
+
+
 def _repaired(body: str) -> bytes | None:
     from json_repair import repair_json
 
     start = body.find("{")
     if start < 0:
         return None
-    found = repair_json(body[start:], return_objects=True, skip_json_loads=True)
+    if len(body) - start > LONGEST_MENDED:
+        return None
+    try:
+        found = repair_json(body[start:], return_objects=True, skip_json_loads=True)
+    except (ValueError, RecursionError):  # nested beyond what anybody means
+        return None
     if isinstance(found, list):  # words after the object
         found = next((each for each in found if isinstance(each, dict)), None)
     if not isinstance(found, dict) or not found:
         return None
-    return json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+    try:
+        return json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return None
 
 
 def _refused(decision: type[Decision], reason: str) -> Read:

@@ -47,7 +47,11 @@ def _without_titles(node: Any, *, names: bool = False) -> Any:
         return node
     # Under "properties" the keys are names of fields, one of which may be "title"; units and sources are for people.
     drop = () if names else ("title", "unit", "source")
-    return {k: _without_titles(v, names=k in ("properties", "$defs")) for k, v in node.items() if k not in drop}
+    return {
+        k: _without_titles(v, names=not names and k in ("properties", "$defs"))
+        for k, v in node.items()
+        if k not in drop
+    }
 
 
 def _strict(node: Any, *, names: bool = False) -> Any:
@@ -56,7 +60,7 @@ def _strict(node: Any, *, names: bool = False) -> Any:
     if not isinstance(node, dict):
         return node
     drop = () if names else (*LENGTHS, "default")
-    out = {k: _strict(v, names=k in ("properties", "$defs")) for k, v in node.items() if k not in drop}
+    out = {k: _strict(v, names=not names and k in ("properties", "$defs")) for k, v in node.items() if k not in drop}
     if not names and "properties" in out:
         out["required"] = list(out["properties"])
         out["additionalProperties"] = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit, urlunsplit
 
-_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+_NAMES = re.compile(r"(^|_)(API)?(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SHORTEST = 8
 """Characters of the shortest value that is taken for a secret; a shorter one would blot out ordinary words."""
 
@@ -18,7 +19,7 @@ def learn_secrets() -> None:
     found = {
         value
         for name, value in os.environ.items()
-        if len(value) >= SHORTEST and not value.isdigit() and any(word in name.upper() for word in _NAMES)
+        if len(value) >= SHORTEST and not value.isdigit() and _NAMES.search(name)
     }
     _known[:] = sorted(found, key=lambda value: (-len(value), value))
 

@@ -145,25 +145,22 @@ class Switchboard:
             client = LiteLLMModel(name, base, service.timeout_s)
         limit = self._limits.setdefault(base or name, AdaptiveLimit(service.concurrency, max(service.backoff_s, 0.01)))
         limited = Limited(
-            client,
+            Budgeted(client, self.ledger, self.price(name), self._lose),
             limit,
             stopped=lambda: self.stopped,
             requests_per_minute=service.requests_per_minute,
             tokens_per_minute=service.tokens_per_minute,
         )
-        retrying = Retrying(
-            limited,
-            retries=service.retries,
-            backoff_s=service.backoff_s,
-            lost=lambda request: self.log.tape.lose(name, *budgeted.lost(request)),
-            stopped=lambda: self.stopped,
+        asked: LanguageModel = Retrying(
+            limited, retries=service.retries, backoff_s=service.backoff_s, stopped=lambda: self.stopped
         )
-        budgeted = Budgeted(retrying, self.ledger, self.price(name))
-        asked: LanguageModel = budgeted
         if service.cache is not None:
             self._cache = self._cache or Cache(Path(service.cache))
             asked = Cached(asked, self._cache)
         return Taped(asked, self.log)
+
+    def _lose(self, model: str, usd: float, tokens: int) -> None:
+        self.log.tape.lose(model, usd, tokens)
 
     def person(self, request: Request) -> str:
         """Ask the person at the terminal; called in the thread that waits."""
