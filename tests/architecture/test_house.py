@@ -162,6 +162,9 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     ).stdout  # fmt: skip
     assert str(site) in where
     assert "digest" in simworld("run", "friendship_paradox", "--agents", "10", "--steps", "2")
+    # Its prompts and the engine's are in the wheel too.
+    few = ("--agents", "5", "--steps", "1", "--model", "local/x", "--dry-run")
+    assert "[system]" in simworld("run", "friendship_paradox", *few)
     assert [p.name for p in empty.iterdir()] == ["runs"]
     simworld("new", "mine")
     assert (empty / "mine" / "scenarios" / "friendship_paradox" / "world.py").exists()

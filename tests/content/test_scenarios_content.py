@@ -18,6 +18,7 @@ import pytest
 import simworld as sw
 from simworld.mind import uniform_policy
 from simworld.scenario import Lab, find_lab, list_scenarios, load, resolve
+from tests.server import ModelServer
 
 REPO = Path(__file__).parents[2]
 LAB = Lab(REPO, REPO / "runs")
@@ -139,3 +140,24 @@ def test_it_runs_two_steps_with_each_mind(card: Any, mind: str, tmp_path: Path) 
     again = sw.run(card.name, steps=2, seed=3, mind=mind, out=tmp_path / "again")
     assert again.digest == run.digest
     assert sw.run(card.name, steps=2, seed=4, mind=mind, out=tmp_path / "other").digest != run.digest
+
+
+@each
+def test_every_decision_has_a_prompt_and_every_prompt_a_decision(card: Any) -> None:
+    cls = loaded(card)
+    found = {decision.__name__ for decision in decisions(cls)}
+    files = {file.stem for file in (Path(inspect.getfile(cls)).parent / "prompts").glob("*.md")}
+    assert files == {*found, "world"}
+
+
+@each
+def test_it_runs_two_steps_with_a_language_model(card: Any, tmp_path: Path) -> None:
+    """The prompts are filled, the answers fit, and the tape alone gives the same run."""
+    with ModelServer() as server:
+        run = sw.run(card.name, steps=2, seed=3, model="local/scripted", api_base=server.base, out=tmp_path / "run")
+    assert run.steps == 2
+    assert run.answers["asked"].sum() > 0
+    assert run.answers["refused"].sum() == 0
+    own = [name for name in run.manifest["prompts"] if name.startswith(f"{card.path.name}/prompts/")]
+    assert {Path(name).stem for name in own} >= {"world", *run.answers["decision"]}
+    assert run.verify()

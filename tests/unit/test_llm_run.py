@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 
 import simworld as sw
-from simworld.errors import BudgetSpent, ModelError, ParameterError, TapeError
+from simworld.errors import BudgetSpent, ModelError, ParameterError, RunError, TapeError
 from simworld.mind.llm import KEY_VARIABLE
 from simworld.run import Run, execute, prepare, start_run
-from tests.server import ModelServer
+from tests.server import Latency, ModelServer
 
 N, STEPS = 16, 3
 CLIENTS = ["local/scripted", "openai/scripted"]
@@ -273,6 +273,66 @@ def test_models_have_their_shares_and_the_rest_is_rules(server: ModelServer, tmp
     assert again.digest == run.digest
     other = run_of(server, tmp_path / "other", ["local/a:0.5", "local/b:0.25"], mind="null", seed=4)
     assert {*other.calls.filter(pl.col("model") == "local/a")["agent"]} != by_model["local/a"]
+
+
+def test_all_models_are_asked_at_once(tmp_path: Path) -> None:
+    with ModelServer(latency=Latency(0.3)) as slow:
+        run_of(slow, tmp_path / "run", ["local/a:0.5", "local/b:0.5"], steps=1)
+        assert slow.app.most_under_way == N
+
+
+MESA = """
+import simworld as sw
+
+class Say(sw.Decision):
+    \"\"\"Whether to say it.\"\"\"
+    loud: bool = sw.field(doc="Loudly?")
+
+class Hall(sw.World):
+    \"\"\"Who is loud?\"\"\"
+    class Params(sw.Params):
+        n_agents: int = sw.field(3, ge=1, unit="agents", doc="People.")
+    policies = {"rules": {Say: lambda persona, seen, memory, rng: True}}
+
+    def setup(self):
+        if self.asks_early:
+            self.decide(Say, None, lambda i: None)
+
+    asks_early = False
+
+    def step(self):
+        self.globals_ = [a.loud for a in self.decide(Say, None, lambda i: {"noise": 3})]
+
+class Early(Hall):
+    \"\"\"Who is loud, asked before the run begins?\"\"\"
+    asks_early = True
+"""
+
+
+def test_a_scenario_in_one_file_without_prompts_is_asked_too(server: ModelServer, tmp_path: Path) -> None:
+    (tmp_path / "hall.py").write_text(MESA, "utf-8")
+    run = sw.run(f"{tmp_path / 'hall.py'}@Hall", steps=2, model="local/x", api_base=server.base, out=tmp_path / "run")
+    assert "Your decision: Whether to say it." in run.calls["system"][0]
+    assert "- noise: 3" in run.calls["user"][0]
+    assert run.verify()
+    with pytest.raises(RunError, match="ask in a step, not in setup"):
+        sw.run(f"{tmp_path / 'hall.py'}@Early", steps=1, model="local/x", api_base=server.base, out=tmp_path / "early")
+    assert not (tmp_path / "early").exists()
+
+
+def test_a_society_has_a_model_under_mesas_own_tools(server: ModelServer, tmp_path: Path) -> None:
+    from simworld.agent import PromptBook
+    from simworld.mind.llm import ModelMind, Service, Switchboard
+    from simworld.scenario import load, resolve
+
+    (tmp_path / "hall.py").write_text(MESA, "utf-8")
+    board = Switchboard(Service(api_base={"": server.base}))
+    mind = ModelMind("local/x", board, PromptBook(), model=board.connect("local/x", ["local/x"]))
+    world = load(resolve(f"{tmp_path / 'hall.py'}@Hall"))(rng=1, mind=mind)
+    world.run_for(2)
+    assert len(world.globals_) == 3
+    assert board.ledger.calls == 6
+    board.close()
 
 
 @pytest.mark.parametrize(
