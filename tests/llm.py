@@ -122,7 +122,8 @@ class _Jump(selectors.SelectSelector):
         if not found:
             if timeout is None:
                 raise AssertionError("everybody waits for something that will never happen")
-            self.now += max(timeout, 0.0)
+            # A microsecond at least, as of a real clock: a wait of less than its rounding would never end.
+            self.now += max(timeout, 1e-6)
         return found
 
 
@@ -195,9 +196,10 @@ def http(status: int, content: Any, **headers: str) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n{more}\r\n".encode() + body
 
 
-def completion(text: Any, **changes: Any) -> dict[str, Any]:
-    """Return a chat completion as a server sends it."""
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+def completion(text: Any, *, beside: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Return a chat completion as a server sends it; ``beside`` is what else its message holds."""
+    message = {"role": "assistant", "content": text, **(beside or {})}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
     usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
     whole = {"id": "x", "object": "chat.completion", "created": 1, "model": "scripted", "choices": [choice]}
     return {**whole, "usage": usage, **changes}

@@ -201,6 +201,11 @@ def _shown(seen: Any) -> dict[str, Any]:
     return {} if seen is None else {"observation": seen}
 
 
+def _in_order(value: Any) -> tuple[int, float, str]:
+    """Return what a member of a set is sorted by: numbers by value, then the rest by its text."""
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, as_text(value))
+
+
 def as_text(value: Any) -> str:
     """Return any observed value as text for the default template: words quoted, what has parts a part a line.
 
@@ -218,7 +223,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, set | frozenset):
-        value = sorted(value, key=repr)
+        value = sorted(value, key=_in_order)
     if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
         return "".join(f"\n  - {as_text(each)}" for each in value) if value else "none"
     shown = _shown(value)

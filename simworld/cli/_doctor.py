@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -63,8 +64,8 @@ def _next(found: Examined) -> list[str]:
     lines = []
     for server in found.servers:
         if server.models:
-            model = server.models[0]
-            lines.append(f"{START} --model local/{model} --api-base {server.api_base} --dry-run")
+            model = shlex.quote(f"local/{server.models[0]}")
+            lines.append(f"{START} --model {model} --api-base {server.api_base} --dry-run")
     keyed = [one for one in found.providers if one.has_key]
     lines += [
         f"simworld run friendship_paradox --agents 10 --steps 3 --model {one.example} --dry-run" for one in keyed[:1]

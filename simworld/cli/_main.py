@@ -138,10 +138,12 @@ def run(
 
     call: dict[str, Any] = {
         "params": given, "seed": seed, "steps": steps, "mind": mind, "models": models["model"],
-        "seats": dict(models["seat"]), "asking": _models.asking_of(models), "service": _models.service_of(models),
-        "replicate": models["replicate"], "observers": observer, "graph": graph, "cast": cast,
-        "state_every": state_every, "record_events": not no_events,
+        "seats": _models.once("--seat", models["seat"]), "asking": _models.asking_of(models),
+        "service": _models.service_of(models), "replicate": models["replicate"], "observers": observer,
+        "graph": graph, "cast": cast, "state_every": state_every, "record_events": not no_events,
     }  # fmt: skip
+    if dry_run and tape is not None:
+        raise UsageError("a tape is repeated without asking anybody; leave --dry-run out")
     if dry_run:
         with _progress.waiting(f"rehearsing {scenario}"):
             estimate = rehearse(scenario, **call)

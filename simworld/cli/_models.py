@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,12 @@ option = partial(click.option, show_envvar=True)
 
 
 class Named(click.ParamType[tuple[str, str]]):
-    """``NAME=VALUE``; the last ``=`` divides, or the first when the value is an address."""
+    """``NAME=VALUE``, divided by the last ``=``. In the environment, several, split as a shell would."""
 
     name = "name=value"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return shlex.split(rv)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
@@ -101,9 +105,9 @@ def service_of(given: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     said = {field: given[name] for name, field in names.items() if given[name] is not None}
     if given["api_base"]:
-        said["api_base"] = dict(given["api_base"])
+        said["api_base"] = once("--api-base", given["api_base"])
     if given["price"]:
-        said["prices"] = {model: _price(model, text) for model, text in given["price"]}
+        said["prices"] = {model: _price(model, text) for model, text in once("--price", given["price"]).items()}
     if given["cache"]:
         from simworld.scenario import find_lab
 
@@ -119,6 +123,19 @@ def _price(model: str, text: str) -> tuple[float, float]:
             f"--price {model}={text} is not IN,OUT in dollars a million tokens, such as 0.15,0.6"
         ) from None
     return into, out
+
+
+def once(option: str, given: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the pairs of an option that was given several times.
+
+    Raises:
+        UsageError: a name stands twice.
+    """
+    names = [name for name, _ in given]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{option} is given twice for {twice!r}; give it once")
+    return dict(given)
 
 
 def asking_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def run(
     seed: int = 0,
     steps: int | None = None,
     mind: str | None = None,
-    model: str | Sequence[str] = (),
+    model: str | Sequence[str] | Mapping[str, float] = (),
     seats: Mapping[str, str] | None = None,
     budget_usd: float | None = None,
     max_tokens_total: int | None = None,
@@ -79,7 +79,8 @@ def run(
         mind: who decides where nothing else says so: ``"rules"`` (the default), ``"null"``, ``"human"``; when it is
             given, minds that personas name do not count.
         model: a language model by its litellm string (``"ollama/qwen3"``), ``"local/NAME"`` for an OpenAI-compatible
-            server at ``api_base``, or several, each with its share (``["gpt-4o-mini:0.7", "ollama/qwen3:0.3"]``).
+            server at ``api_base``, or several, each with its share (``["gpt-4o-mini:0.7", "ollama/qwen3:0.3"]``, or
+            a dict of shares).
         seats: minds of single agents, by id or by a persona's id or name: ``{"3": "human"}``.
         budget_usd: hard limit on the money the run may cost, US dollars.
         max_tokens_total: hard limit on its input and output tokens together.
@@ -129,13 +130,19 @@ def run(
             reach["api_base"] = {**reach.get("api_base", {}), "": api_base}
         prepared = prepare(
             scenario, params=params, seed=seed, steps=steps, mind=mind,
-            models=(model,) if isinstance(model, str) else model, seats=seats, asking=asking, service=reach,
+            models=_models(model), seats=seats, asking=asking, service=reach,
             replicate=replicate, observers=observers, graph=graph, cast=cast, state_every=state_every,
             record_events=record_events,
         )  # fmt: skip
     path = start_run(prepared, None if out is None else Path(out))
     execute(prepared, path, progress)
     return Run(path)
+
+
+def _models(model: str | Sequence[str] | Mapping[str, float]) -> Sequence[str]:
+    if isinstance(model, Mapping):
+        return [f"{name}:{share:.12g}" for name, share in model.items()]
+    return (model,) if isinstance(model, str) else tuple(model or ())
 
 
 def resume(

@@ -268,7 +268,8 @@ def spent_words(each: Mapping[str, Any]) -> str:
     """Return in words what one model took."""
     usd = "price unknown" if each["usd"] is None else f"${each['usd']:.4f}"
     lost = f", at most ${each['lost_usd']:.4f} more for calls without a reply" if each["lost_usd"] else ""
+    cached = f", {each['cached']:,} more answers from the cache" if each["cached"] else ""
     return (
         f"{each['model']}: {each['calls']:,} calls, {each['input_tokens']:,} tokens in, {each['output_tokens']:,} out, "
-        f"{usd}{lost}"
+        f"{usd}{lost}{cached}"
     )

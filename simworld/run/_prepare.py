@@ -94,10 +94,12 @@ def prepare(
     society: Any
     if not isinstance(mind, str | None):
         raise ParameterError(f"a recorded run takes a mind by its label, got {mind!r:.80}")
-    if isinstance(replicate, bool) or not isinstance(replicate, int) or replicate < 0:
-        raise ParameterError(f"replicate = {replicate!r} is not a whole number, 0 or more")
-    how: Asking = checked_params(Asking, asking or {})
-    reach: Service = checked_params(Service, service or {})
+    if isinstance(replicate, bool) or not isinstance(replicate, int) or not 0 <= replicate < 2**31:
+        raise ParameterError(f"replicate = {replicate!r} is not a whole number from 0 to 2**31 - 1")
+    how: Asking = checked_params(Asking, dict(asking or {}))
+    reach: Service = checked_params(Service, dict(service or {}))
+    if not all(isinstance(one, str) for one in (*models, *(seats or {}).values())):
+        raise ParameterError(f"models and minds are named by texts, got {[*models, *(seats or {}).values()]!r:.80}")
     plan = Plan(
         scenario=ref.spec,
         scenario_class=cls.__name__,
@@ -107,7 +109,7 @@ def prepare(
         steps=0,
         mind=mind or "rules",
         models=tuple(models),
-        seats=dict(seats or {}),
+        seats={str(who): mind for who, mind in (seats or {}).items()},
         persona_minds=mind is None,
         asking=how,
         replicate=replicate,
@@ -132,6 +134,10 @@ def prepare(
         start: GraphData | None = society.start_graph
         inputs = Inputs(graph=start, personas=None if society.personas is None else tuple(society.personas))
         used = society.params.model_dump(mode="json")
+        if seating.book is None and reach.model_fields_set:
+            # It may come from the environment, so a run by rules is not refused for it.
+            said = ", ".join(sorted(reach.model_fields_set))
+            society.notes.append(f"nobody here has a language model, so {said} has nothing to do")
         default_steps, own = cls.default_steps, cls.observers
     else:
         for what, value in (("graph", graph), ("cast", cast), ("model", models or None), ("seat", seats or None)):
@@ -260,9 +266,12 @@ def prepare_replay(path: Path, scenario: str, **changes: Any) -> Prepared:
         raise ParameterError(f"the tape is of scenario {again.plan.scenario!r}, not {scenario!r}; name that one")
     if again.board is None:
         raise ParameterError(f"{path} was made without a language model or a person, so it has no tape; run it anew")
-    steps = changes.get("steps", again.plan.steps)
-    if steps > again.plan.steps:
-        raise ParameterError(f"steps = {steps}, but the tape ends with step {again.plan.steps}; ask for no more")
+    last = max((step["step"] for step in Contents(path).steps()), default=0)
+    steps = changes.setdefault("steps", last)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= last:
+        raise ParameterError(f"steps = {steps!r}, but the tape has steps 0 to {last}; ask for one of them")
+    if changes.get("state_every", 1) < 0:
+        raise ParameterError(f"state_every = {changes['state_every']!r} is not a whole number of steps, 0 or more")
     if again.is_changed:
         again.society.notes.append("the scenario's files have changed since the tape was made")
     now = {"is_replay": True, "content_hash": resolve(scenario).content_hash()}

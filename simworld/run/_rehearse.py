@@ -159,10 +159,13 @@ def _of_model(
         max(turns + asked / service.concurrency, 0.0) * latency
         for turns, asked, latency in zip((min(rounds), max(rounds)), (n.low, n.high), LATENCY_S, strict=True)
     ]
+    tpm = service.tokens_per_minute
+    spoken = ((tokens_in.low + tokens_out.low), (tokens_in.high + n.high * max_tokens))
+    slow = [60.0 * tokens / tpm if tpm else 0.0 for tokens in spoken]
     paced = [
         60.0 * asked / service.requests_per_minute if service.requests_per_minute else 0.0 for asked in (n.low, n.high)
     ]
-    seconds = Interval(*(max(pair) for pair in zip(waits, paced, strict=True)))
+    seconds = Interval(*(max(pair) for pair in zip(waits, paced, slow, strict=True)))
     return ModelEstimate(model, agents, n, tokens_in, tokens_out, usd or None, seconds)
 
 
@@ -172,4 +175,4 @@ def _tokens_per_char(model: str, both: Sequence[tuple[Rehearsed, float]]) -> tup
     chars = sum(map(len, texts)) or 1
     if model.startswith(LOCAL):
         return estimated_tokens(texts) / chars, 2 * COUNTING_ERROR
-    return sum(token_count(model, text) for text in texts) / chars, COUNTING_ERROR
+    return sum(map(token_count, texts)) / chars, COUNTING_ERROR

@@ -31,7 +31,7 @@ from simworld.errors import (
     TapeError,
     UsageError,
 )
-from simworld.mind.llm import HUMAN, without_credentials, without_secrets
+from simworld.mind.llm import HUMAN, Stopped, without_credentials, without_secrets
 from simworld.run._chain import check_chains
 from simworld.run._frames import TIES, changes_of, empty, state_at
 from simworld.run._prepare import Prepared
@@ -86,9 +86,10 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
         frames = prepared.inputs.frames()
         files = {file: write_whole(path / file, parquet_bytes(frame)) for file, frame in frames.items()}
         started = now.isoformat(timespec="seconds")
-        if prepared.replay_of is not None:
+        if prepared.board is not None:
             with contextlib.closing(SqliteTape(path / "journal.sqlite", replicate=plan.replicate)) as tape:
-                tape.copy_from(prepared.replay_of / "journal.sqlite")
+                if prepared.replay_of is not None:
+                    tape.copy_from(prepared.replay_of / "journal.sqlite")
         write_manifest(path, prepared, "running", files=files, started=started)
     except (StorageError, CorruptRunError):
         shutil.rmtree(path, ignore_errors=True)
@@ -148,8 +149,11 @@ def _git_commit() -> str | None:
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C (or SIGTERM) into a request to stop after the step at hand; the second one kills."""
+def stop_requests(at_once: Callable[[], None] | None = None) -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request to stop after the step at hand; the second one kills.
+
+    ``at_once`` is called with the request: a step that waits for language models may take long, and is left.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -158,6 +162,8 @@ def stop_requests() -> Iterator[threading.Event]:
 
     def ask(number: int, frame: Any) -> None:
         asked.set()
+        if at_once is not None:
+            at_once()
         for known, handler in before.items():
             signal.signal(known, handler)
 
@@ -199,7 +205,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
     try:
         doing = f"the start of {plan.scenario}"
         try:
-            with stop_requests() as stop:
+            with stop_requests(None if board is None else board.stop_soon) as stop:
                 Contents(path).check_files()  # before anything is rewound
                 if board is not None:
                     tape = SqliteTape(path / "journal.sqlite", replicate=plan.replicate)
@@ -221,6 +227,12 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                     record()
                 doing = f"measuring the findings of {plan.scenario}"
                 metrics, findings, digest = recorder.conclude()
+        except Stopped:
+            recorder.flush()
+            raise Interrupted(
+                f"stopped in step {done_so_far() + 1} of {plan.steps}, which is begun anew; what models answered is "
+                f"kept; go on with: simworld resume {path}"
+            ) from None
         except BudgetSpent as error:
             raise BudgetSpent(
                 f"stopped after step {done_so_far()} of {plan.steps}: {error}; what is paid for is kept; go on with: "

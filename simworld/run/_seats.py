@@ -15,7 +15,7 @@ from simworld.persona import largest_remainder
 from simworld.rng import Chance
 from simworld.run._plan import Plan
 
-_SHARE = re.compile(r"(?P<model>.+):(?P<share>0?\.\d+|[01]\.\d+|0|1)")
+_SHARE = re.compile(r"(?P<model>.+):(?P<share>0?\.\d+|[01]\.\d+|0|1|\d\.?\d*e-\d+)")
 """``qwen3:0.3`` has a share, ``qwen3:8b`` and ``qwen3:8`` have a tag."""
 
 
@@ -33,6 +33,8 @@ def shares_of(models: Sequence[str]) -> dict[str, float]:
             raise ParameterError(
                 f"{text!r} names no model; write, for example, --model ollama/qwen3 or gpt-4o-mini:0.7"
             )
+        if share is not None and not 0 < share <= 1:
+            raise ParameterError(f"{text!r}: a share is above 0 and at most 1")
         if name in found:
             raise ParameterError(f"model {name!r} is given twice; give it once, with its whole share")
         found[name] = share
@@ -49,7 +51,7 @@ class Seating:
     def __init__(
         self,
         plan: Plan,
-        board: Switchboard | None = None,
+        board: Switchboard,
         *,
         rehearsed: Rehearsed | None = None,
         stand_in: str = "rules",
@@ -57,7 +59,7 @@ class Seating:
         """
         Args:
             plan: what the call said.
-            board: connects with language models; one is made when needed.
+            board: connects with language models.
             rehearsed: when given, models are not asked: their prompts are counted there.
             stand_in: the mind that answers in a rehearsal.
         """
@@ -83,7 +85,6 @@ class Seating:
         if models:
             self.book = PromptBook(world.params, self._plan.asking.card)
             if self._rehearsed is None:
-                self.board = self.board or Switchboard()
                 self.board.check(models)
         minds: dict[str, str | Mind] = {
             label: self._model_mind(label, models, world) if label in models else label
@@ -100,7 +101,6 @@ class Seating:
             policies = world.policies.get(self._stand_in, {})
             stand_in = RuleMind(policies, self._stand_in, fallback=uniform_policy)
             return RehearsalMind(label, stand_in, self.book, self._rehearsed)
-        assert self.board is not None
         asking = plan.asking if label != HUMAN else plan.asking.model_copy(update={"attempts": HUMAN_ATTEMPTS})
         replicate = f"{plan.seed}/{plan.replicate}"
         model = self.board.connect(label, models)
@@ -108,21 +108,41 @@ class Seating:
 
     def _labels(self, world: Any) -> list[str]:
         plan, n = self._plan, world.table.n
-        labels = shared_out(shares_of(plan.models), n, plan.mind, world.chance)
+        shares = shares_of(plan.models)
+        labels = shared_out(shares, n, plan.mind, world.chance)
+        world.notes += [
+            f"model {name} has no agent: its share of {share:g} of {n} is less than one"
+            for name, share in shares.items()
+            if name not in labels
+        ]
         people = world.personas
         if people is not None and plan.persona_minds:
             labels = [person.mind or label for person, label in zip(people, labels, strict=True)]
-        names = {str(i): i for i in range(n)}
+        names: dict[str, list[int]] = {str(i): [i] for i in range(n)}
         for i, person in enumerate(people or ()):
-            names.setdefault(person.id, i)
-            names.setdefault(person.name, i)
+            for name in {person.id, person.name} - {str(i)}:
+                names.setdefault(name, []).append(i)
+        seated: dict[int, str] = {}
         for who, label in plan.seats.items():
             if who not in names:
                 raise ParameterError(
                     f"no agent {who!r} to give mind {label!r}{did_you_mean(who, names)}; agents are 0 to {n - 1}, or a "
                     "persona's id or name"
                 )
-            labels[names[who]] = label
+            (agent, *more) = names[who]
+            if more:
+                raise ParameterError(f"{who!r} is the name of agents {names[who]}; say which by its number")
+            if agent in seated:
+                raise ParameterError(
+                    f"agent {agent} is given two minds, as {seated[agent]!r} and as {who!r}; give it one"
+                )
+            seated[agent] = who
+            labels[agent] = label
+        for label in dict.fromkeys(labels):
+            if label not in shares and _SHARE.fullmatch(label):
+                raise ParameterError(
+                    f"{label!r} is the mind of single agents, so it takes no share; leave the share out"
+                )
         return labels
 
     def counts(self) -> dict[str, int]:

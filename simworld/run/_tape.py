@@ -14,7 +14,7 @@ from urllib.parse import quote
 import polars as pl
 
 from simworld.errors import CorruptRunError
-from simworld.mind.llm import Call, Position, Reply, Sampling, Spent, Tally, text_hash
+from simworld.mind.llm import Call, Hold, Position, Reply, Sampling, Spent, Tally, text_hash
 from simworld.run._store import transaction, writing
 
 _TABLES = """
@@ -24,18 +24,25 @@ CREATE TABLE IF NOT EXISTS calls (
     attempt INTEGER NOT NULL, replicate INTEGER NOT NULL, model TEXT NOT NULL, prompt BLOB NOT NULL,
     messages TEXT NOT NULL, temperature REAL, max_tokens INTEGER NOT NULL, seed INTEGER NOT NULL, reply BLOB NOT NULL,
     finish TEXT NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, is_counted INTEGER NOT NULL,
-    usd REAL, seconds REAL NOT NULL, retries INTEGER NOT NULL, served_by TEXT NOT NULL,
+    usd REAL, seconds REAL NOT NULL, retries INTEGER NOT NULL, served_by TEXT NOT NULL, is_cached INTEGER NOT NULL,
     PRIMARY KEY (step, purpose, agent, occurrence, attempt, replicate)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tallies (
     step INTEGER NOT NULL, model TEXT NOT NULL, decision TEXT NOT NULL, asked INTEGER NOT NULL,
     first_try INTEGER NOT NULL, repaired INTEGER NOT NULL, again INTEGER NOT NULL, refused INTEGER NOT NULL,
     PRIMARY KEY (step, model, decision)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holds (
+    step INTEGER NOT NULL, purpose TEXT NOT NULL, agent INTEGER NOT NULL, occurrence INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL, tokens INTEGER NOT NULL,
+    PRIMARY KEY (step, purpose, agent, occurrence, attempt)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lost (model TEXT NOT NULL, usd REAL NOT NULL, tokens INTEGER NOT NULL);
 """
 
 _SAID = "model, prompt, messages, temperature, max_tokens, seed, reply, finish, input_tokens, output_tokens, is_counted"
 _KEY = "step, purpose, agent, occurrence, attempt, replicate"
-_ALL = f"{_KEY}, {_SAID}, usd, seconds, retries, served_by"
+_ALL = f"{_KEY}, {_SAID}, usd, seconds, retries, served_by, is_cached"
+_AT = "step = ? AND purpose = ? AND agent = ? AND occurrence = ? AND attempt = ?"
+
+_WHOLE = ("calls", "input_tokens", "output_tokens", "retries", "estimated", "cached")
 
 CALLS = {
     "step": pl.Int32, "agent": pl.Int32, "purpose": pl.String, "occurrence": pl.Int32, "attempt": pl.Int32,
@@ -63,8 +70,11 @@ class SqliteTape:
         self._step = -1
         self._rows: dict[Position, tuple[Any, ...]] = {}
         """Calls of `_step` that were there when the tape was opened."""
+        self._has_holds = False
         self.tallies: list[Tally] = []
-        """Counted since it was opened."""
+        """Counted since it was opened, where it is only read."""
+        if is_read_only and not journal.is_file():
+            raise CorruptRunError(f"{journal} is missing; the tape was in it")
         with writing(journal):
             mode = "?mode=ro" if is_read_only else ""
             self._db = sqlite3.connect(
@@ -74,6 +84,10 @@ class SqliteTape:
                 # kill -9 loses nothing that is in the log; the journal's own commit of the step syncs it to the disk.
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.executescript(_TABLES)
+                # What a process that died had sent may be billed.
+                with transaction(self._db):
+                    self._db.execute("INSERT INTO lost SELECT model, usd, tokens FROM holds")
+                    self._db.execute("DELETE FROM holds")
         self._last = self._last_step()
 
     # -- as a tape ------------------------------------------------------------------------------------------------
@@ -97,8 +111,8 @@ class SqliteTape:
             tuple(name for _, name in said), Sampling(temperature, max_tokens), seed, _reply(self._text(reply), more),
         )  # fmt: skip
 
-    def write(self, calls: Sequence[Call]) -> None:
-        """Keep calls, in one transaction."""
+    def write(self, calls: Sequence[Call], holds: Sequence[Hold] = (), freed: Sequence[Position] = ()) -> None:
+        """Keep calls and holds, in one transaction."""
         texts: list[tuple[bytes, str]] = []
         systems: set[bytes] = set()
         rows = []
@@ -119,18 +133,30 @@ class SqliteTape:
                 (
                     *call.position, self._replicate, call.model, call.prompt, f"[{pairs}]", sampling.temperature,
                     sampling.max_tokens, call.seed, heard, reply.finish, reply.input_tokens, reply.output_tokens,
-                    reply.is_counted, reply.usd, reply.seconds, reply.retries, reply.served_by,
+                    reply.is_counted, reply.usd, reply.seconds, reply.retries, reply.served_by, reply.is_cached,
                 )
             )  # fmt: skip
         with writing(self.journal), transaction(self._db):
+            # Another prompt at a position of an earlier session (a changed scenario): its answer was paid for too.
+            for position in [call.position for call in calls if call.position in self._rows]:
+                self._db.execute(
+                    "INSERT INTO lost SELECT model, coalesce(usd, 0), input_tokens + output_tokens FROM calls "
+                    f"WHERE {_AT} AND replicate = ? AND NOT is_cached",
+                    (*position, self._replicate),
+                )
+            if holds or freed or self._has_holds:
+                self._has_holds = True
+                self._db.executemany(f"DELETE FROM holds WHERE {_AT}", [*freed, *(call.position for call in calls)])
+                rows_held = [(*hold.position, hold.model, hold.usd, hold.tokens) for hold in holds]
+                self._db.executemany(f"INSERT OR REPLACE INTO holds VALUES ({', '.join('?' * 8)})", rows_held)
             self._db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts)
-            self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 21)})", rows)
+            self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 22)})", rows)
         self._systems |= systems  # only now are they there
 
     def count(self, tallies: Sequence[Tally]) -> None:
         """Keep how answers turned out; without a journal to write into, only here."""
-        self.tallies += tallies
         if self._is_read_only:
+            self.tallies += tallies
             return
         sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in Tally._fields[3:])
         with writing(self.journal), transaction(self._db):
@@ -153,7 +179,7 @@ class SqliteTape:
             texts, calls = other._read("SELECT * FROM texts"), other._read("SELECT * FROM calls")
         with writing(self.journal), transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
-            self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 21)})", calls)
+            self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 22)})", calls)
         self._step, self._rows, self._last = -1, {}, self._last_step()
 
     def close(self) -> None:
@@ -192,24 +218,38 @@ class SqliteTape:
         return int(self._read("SELECT count(*) FROM calls")[0][0])
 
     def spending(self) -> list[dict[str, Any]]:
-        """Return what each model took: calls, tokens, US dollars (None where a price is unknown), seconds, lost."""
+        """Return what each model took: calls, tokens, US dollars (None where a price is unknown), seconds, lost.
+
+        Answers from a cache cost nothing and are counted apart.
+        """
         query = """
-            SELECT model, count(*), sum(input_tokens), sum(output_tokens),
-                   CASE WHEN count(usd) = count(*) THEN sum(usd) END, sum(retries), sum(NOT is_counted), avg(seconds),
-                   coalesce((SELECT sum(usd) FROM lost WHERE lost.model = calls.model), 0),
-                   coalesce((SELECT sum(tokens) FROM lost WHERE lost.model = calls.model), 0), max(served_by)
-            FROM calls GROUP BY model ORDER BY model"""
+            SELECT model, count(*) FILTER (WHERE NOT is_cached), total(input_tokens) FILTER (WHERE NOT is_cached),
+                   total(output_tokens) FILTER (WHERE NOT is_cached),
+                   CASE WHEN count(usd) = count(*) THEN total(usd) END, total(retries), total(NOT is_counted),
+                   coalesce(avg(seconds), 0), max(served_by), count(*) FILTER (WHERE is_cached)
+            FROM calls GROUP BY model"""
         names = (
             "model", "calls", "input_tokens", "output_tokens", "usd", "retries", "estimated", "mean_seconds",
-            "lost_usd", "lost_tokens", "served_by",
+            "served_by", "cached",
         )  # fmt: skip
-        return [dict(zip(names, row, strict=True)) for row in self._read(query)]
+        rows = {row[0]: dict(zip(names, row, strict=True)) for row in self._read(query)}
+        nothing = dict(zip(names, ("", 0, 0, 0, 0.0, 0, 0, 0.0, "", 0), strict=True))
+        lost = {
+            model: (usd, tokens)
+            for model, usd, tokens in self._read("SELECT model, total(usd), total(tokens) FROM lost GROUP BY model")
+        }
+        found = []
+        for model in sorted({*rows, *lost}):
+            usd, tokens = lost.get(model, (0.0, 0))
+            row = {**nothing, **rows.get(model, {}), "model": model, "lost_usd": usd, "lost_tokens": int(tokens)}
+            found.append({k: int(v) if k in _WHOLE else v for k, v in row.items()})
+        return found
 
     def totals(self) -> Spent:
         """Return what all calls on it took."""
         usd, calls, said, wrote = self._read(
             "SELECT coalesce(sum(usd), 0), count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) "
-            "FROM calls"
+            "FROM calls WHERE NOT is_cached"
         )[0]
         lost, lost_tokens = self._read("SELECT coalesce(sum(usd), 0), coalesce(sum(tokens), 0) FROM lost")[0]
         return Spent(usd, lost, calls, said, wrote, lost_tokens)
@@ -222,11 +262,12 @@ class SqliteTape:
 
     def calls(self) -> pl.DataFrame:
         """Return every call with its texts, in order of position."""
-        texts = dict(self._read("SELECT hash, text FROM texts"))
+        texts = _Texts(self._read("SELECT hash, text FROM texts"))
+        texts.journal = self.journal
         out = []
         for row in self._read(f"SELECT {_ALL} FROM calls ORDER BY {_KEY}"):
             (step, purpose, agent, occurrence, attempt, _, model, _, messages, _, _, seed, reply, finish, said, wrote,
-             is_counted, usd, seconds, retries, served_by) = row  # fmt: skip
+             is_counted, usd, seconds, retries, served_by, _) = row  # fmt: skip
             parts = [(role, texts[bytes.fromhex(name)]) for role, name in json.loads(messages)]
             system = "\n\n".join(text for role, text in parts if role == "system")
             user = "\n\n".join(
@@ -256,6 +297,13 @@ class SqliteTape:
             raise CorruptRunError(f"the tape in {self.journal} cannot be read: {error}") from error
 
 
+class _Texts(dict[bytes, str]):
+    journal: Path
+
+    def __missing__(self, name: bytes) -> str:
+        raise CorruptRunError(f"the tape in {self.journal} has lost the text {name.hex()}")
+
+
 def _reply(text: str, more: Sequence[Any]) -> Reply:
-    finish, said, wrote, is_counted, usd, seconds, retries, served_by = more
-    return Reply(text, finish, said, wrote, bool(is_counted), usd, seconds, retries, served_by)
+    finish, said, wrote, is_counted, usd, seconds, retries, served_by, is_cached = more
+    return Reply(text, finish, said, wrote, bool(is_counted), usd, seconds, retries, served_by, bool(is_cached))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -54,7 +56,7 @@ class _Divergence(Exception):
     """The repeated run differs from the recorded one."""
 
 
-def verify(path: Path, *, again: bool = True, progress: Progress | None = None) -> Verification:
+def verify(path: str | Path, *, again: bool = True, progress: Progress | None = None) -> Verification:
     """Check a run.
 
     Args:
@@ -62,6 +64,7 @@ def verify(path: Path, *, again: bool = True, progress: Progress | None = None) 
         again: also execute it again from its inputs and compare every step.
         progress: told of every repeated step.
     """
+    path = Path(path)
     contents = Contents(path)
     checks: list[Check] = []
     try:
@@ -92,22 +95,40 @@ def _taped(contents: Contents) -> Check:
     return Check("tape", True, f"{calls} calls are what was said and answered")
 
 
-@contextlib.contextmanager
-def _no_network() -> Iterator[None]:
-    """Refuse every new connection of this process: what is repeated must come from the folder alone."""
-    own = socket.socket.__dict__.get("connect")
+class _NoNetwork:
+    """Refuses every new connection of the thread that is inside: what is repeated must come from the folder alone."""
 
-    def refuse(self: socket.socket, address: Any) -> None:
-        raise ConnectionRefusedError(f"a run that is executed again may not reach {address!r}")
+    _names = ("connect", "connect_ex")
+    _lock = threading.Lock()
+    _inside: ClassVar[set[int]] = set()
 
-    setattr(socket.socket, "connect", refuse)  # noqa: B010 - said so that the type checker lets it pass
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(socket.socket, "connect")
-        else:
-            setattr(socket.socket, "connect", own)  # noqa: B010
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                for name in self._names:
+                    setattr(socket.socket, name, _refusing(getattr(socket.socket, name), self._inside))
+            self._inside.add(threading.get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside.discard(threading.get_ident())
+            if not self._inside:
+                for name in self._names:
+                    own = getattr(socket.socket, name).__wrapped__
+                    if own is getattr(socket.socket.__base__, name):
+                        delattr(socket.socket, name)
+                    else:
+                        setattr(socket.socket, name, own)
+
+
+def _refusing(connect: Any, inside: set[int]) -> Any:
+    @functools.wraps(connect)
+    def refuse(self: socket.socket, address: Any) -> Any:
+        if threading.get_ident() in inside:
+            raise ConnectionRefusedError(f"a run that is executed again may not reach {address!r}")
+        return connect(self, address)
+
+    return refuse
 
 
 def _content(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> Check:
@@ -170,7 +191,7 @@ def _again(
 ) -> Check:
     what, changed = "run again", ""
     try:
-        with _no_network(), contextlib.ExitStack() as at_the_end:
+        with _NoNetwork(), contextlib.ExitStack() as at_the_end:
             prepared: Prepared = prepare_again(path, only_tape=True)
             if prepared.is_changed:
                 changed = " (the scenario's files have changed since)"

@@ -34,7 +34,11 @@ def content_hash(ref: ScenarioRef) -> str:
     assert file is not None
     assert ref.root is not None
     try:
-        files = set(_folder_files(file.parent, file.parent)) if ref.kind == "folder" else {file}
+        if ref.kind == "folder":
+            files = set(_folder_files(file.parent, file.parent))
+        else:
+            prompts = file.parent / "prompts"
+            files = {file, *(_folder_files(prompts, prompts) if prompts.is_dir() else ())}
     except OSError as exc:
         raise ScenarioError(f"{shown(file.parent)} cannot be read: {exc.strerror}; check its permissions") from exc
     files |= _imported(files, ref.root)

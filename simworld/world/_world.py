@@ -385,8 +385,18 @@ class World(mesa.Model):
         parts = [(mind, at, question.only(at)) for mind, at in seated if len(at)]
         # Minds that wait for somebody else are asked first and waited for last, so that all wait at once.
         begun = {code: mind.begin(part) for code, (mind, _, part) in enumerate(parts) if isinstance(mind, Waiting)}
-        done = {code: mind.decide(part) for code, (mind, _, part) in enumerate(parts) if code not in begun}
-        done |= {code: wait() for code, wait in begun.items()}
+        waits: list[tuple[int, Callable[[], Answers]]] = [
+            (code, functools.partial(mind.decide, part)) for code, (mind, _, part) in enumerate(parts)
+        ]
+        done: dict[int, Answers] = {}
+        failure: Exception | None = None
+        for code, wait in [*(each for each in waits if each[0] not in begun), *begun.items()]:
+            try:
+                done[code] = wait()
+            except Exception as error:  # noqa: BLE001 - raised below, when the answers of the others are in
+                failure = failure or error
+        if failure is not None:
+            raise failure
         for code, (_, at, _) in enumerate(parts):
             for i, answer in zip(at.tolist(), done[code], strict=True):
                 items[i] = answer

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -343,15 +344,20 @@ class ClientContract(ModelContract):
 
     def test_ten_megabytes_are_no_answer(self) -> None:
         self.behave(faults={"ten_megabytes": 1.0})
-        reply = self.one()
-        assert (reply.finish, reply.text) == ("too_long", "")
+        reply = self.one(asked(sampling=Sampling(0.5, 99)))
+        assert (reply.finish, reply.text, reply.served_by) == ("too_long", "", "")
+        assert (reply.output_tokens, reply.is_counted) == (99, False), "it took all that was allowed"
 
     def test_a_long_text_in_a_short_body_is_no_answer_either(self) -> None:
         self.behave(fixed="x" * (MAX_REPLY_CHARS + 1))
-        reply = self.one()
-        assert (reply.finish, reply.text) == ("too_long", "")
+        reply = self.one(asked(sampling=Sampling(0.5, 99)))
+        assert (reply.finish, reply.text, reply.served_by) == ("too_long", "", "")
+        assert (reply.output_tokens, reply.is_counted) == (99, False)
         self.behave(fixed="x" * MAX_REPLY_CHARS)
         assert len(self.one().text) == MAX_REPLY_CHARS
+        said, _ = self.odd(http(200, completion("x" * (MAX_REPLY_CHARS + 1))))
+        assert isinstance(said, Reply)
+        assert (said.finish, said.output_tokens, said.is_counted) == ("too_long", 3, True), "where the server says"
 
     @pytest.mark.parametrize("fault", ["wrong_usage", "no_usage"])
     def test_counts_that_cannot_be_are_estimated(self, fault: str) -> None:
@@ -396,6 +402,48 @@ class ClientContract(ModelContract):
             reply, _ = self.odd(http(200, completion(content)))
             assert isinstance(reply, Reply)
             assert (reply.text, reply.finish) == ("", "stop")
+
+    # -- thoughts -----------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("content", "beside", "text"),
+        [
+            ("yes", {"reasoning_content": "Hm."}, "<think>Hm.</think>yes"),
+            ("yes", {"reasoning": "Hm."}, "<think>Hm.</think>yes"),
+            ("yes", {"reasoning_content": "Hm.", "reasoning": "Hm."}, "<think>Hm.</think>yes"),
+            ("yes", {"reasoning_content": None, "reasoning": "Hm."}, "<think>Hm.</think>yes"),
+            ("yes", {"reasoning_content": None}, "yes"), ("yes", {"reasoning_content": ""}, "yes"),
+            ("yes", {"reasoning": None}, "yes"), ("yes", {"reasoning": ""}, "yes"),
+            (None, {"reasoning_content": "Hm."}, "<think>Hm.</think>"),
+            ("", {"reasoning": "Hm."}, "<think>Hm.</think>"),
+            ("<think>Hm.</think>yes", {}, "<think>Hm.</think>yes"),
+            ("<thinking>Hm.</thinking>yes", {}, "<think>Hm.</think>yes"),
+            ("<think>Hm.\n\nSo.</think>\n\nyes\n", {}, "<think>Hm.\n\nSo.</think>\n\nyes\n"),
+            ("<think>\n\n</think>\n\nyes", {}, "<think>\n\n</think>\n\nyes"),
+            ("<think>Hm.</think>I <thinking>b</thinking>", {}, "<think>Hm.</think>I <thinking>b</thinking>"),
+            ("<thinking>Hm.", {}, "<think>Hm."), ("<think>Hm.", {}, "<think>Hm."),
+            ("so.</think>yes", {}, "so.</think>yes"), ("I <thinking> so", {}, "I <thinking> so"),
+            ("yes", {"reasoning_content": "a\ud800b"}, "<think>a\ufffdb</think>yes"),
+        ],
+    )  # fmt: skip
+    def test_thoughts_stand_before_the_answer(self, content: Any, beside: dict[str, Any], text: str) -> None:
+        """They came, they were paid for, and they are on the tape, however the server sends them."""
+        reply, _ = self.odd(http(200, json.dumps(completion(content, beside=beside)).encode()))
+        assert isinstance(reply, Reply)
+        assert (reply.text, reply.finish) == (text, "stop")
+        assert (reply.input_tokens, reply.output_tokens, reply.is_counted) == (12, 3, True)
+
+    def test_thoughts_count_where_the_server_does_not_say(self) -> None:
+        reply, _ = self.odd(http(200, completion("yes", beside={"reasoning_content": "Hm. " * 50}, usage=None)))
+        assert isinstance(reply, Reply)
+        assert not reply.is_counted
+        assert reply.output_tokens == estimated_tokens([reply.text]) > 50
+
+    def test_thoughts_without_end_are_no_answer(self) -> None:
+        thoughts = {"reasoning_content": "x" * MAX_REPLY_CHARS}
+        reply, _ = self.odd(http(200, completion("yes", beside=thoughts, usage=None)), sampling=Sampling(0.5, 99))
+        assert isinstance(reply, Reply)
+        assert (reply.text, reply.finish, reply.output_tokens, reply.is_counted) == ("", "too_long", 99, False)
 
     def test_a_cut_answer_says_so(self) -> None:
         self.behave(faults={"half_answer": 1.0})

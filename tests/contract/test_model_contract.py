@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from simworld.mind.llm import (
     TapeLog,
     TapeModel,
 )
+from simworld.mind.llm._compatible import seconds_of
 from simworld.run._tape import SqliteTape
 from tests.contract.model_contract import ClientContract, ModelContract, requests
 from tests.llm import ScriptedModel, asked, echo
@@ -105,13 +108,15 @@ class TestTaped(WrapperContract):
         return Taped(inner, TapeLog(MemoryTape()))
 
 
-class TestCached(WrapperContract):
+class WithACache(WrapperContract):
     @pytest.fixture(autouse=True)
     def cache(self, tmp_path: Path) -> Any:
         self.file = Cache(tmp_path / "cache.sqlite")
         yield
         self.file.close()
 
+
+class TestCached(WithACache):
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
         return Cached(inner, self.file)
 
@@ -136,16 +141,18 @@ class TestLimited(WrapperContract):
 
 class TestRetrying(WrapperContract):
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        return Retrying(inner, retries=2, backoff_s=0.001, lost=lambda request: None, stopped=lambda: False)
+        return Retrying(inner, retries=2, backoff_s=0.001, stopped=lambda: False)
 
 
-class TestAllOfThem(WrapperContract):
+class TestAllOfThem(WithACache):
     """The chain of a run."""
 
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        limited = Limited(inner, AdaptiveLimit(3, 0.01), stopped=lambda: False)
-        retrying = Retrying(limited, retries=2, backoff_s=0.001, lost=lambda request: None, stopped=lambda: False)
-        return Taped(Budgeted(retrying, Ledger(1.0), Price(1e-7, 1e-7)), TapeLog(MemoryTape()))
+        tape = MemoryTape()
+        budgeted = Budgeted(inner, Ledger(1.0, 10**7), Price(1e-7, 1e-7), tape.lose)
+        limited = Limited(budgeted, AdaptiveLimit(3, 0.01), stopped=lambda: False)
+        retrying = Retrying(limited, retries=2, backoff_s=0.001, stopped=lambda: False)
+        return Taped(Cached(retrying, self.file), TapeLog(tape))
 
 
 class TestTheTape(ModelContract):
@@ -178,8 +185,10 @@ def calls_of(client: Callable[[str], LanguageModel], server: ModelServer, asks: 
 
     async def go() -> None:
         model = Taped(client(server.base), TapeLog(tape))
-        await asyncio.gather(*(model.complete(request) for request in asks))
-        await model.close()
+        try:
+            await asyncio.gather(*(model.complete(request) for request in asks))
+        finally:
+            await model.close()
 
     asyncio.run(go())
 
@@ -191,6 +200,11 @@ def untimed(call: Call) -> Call:
 SAID = {
     "as a person": "Good morning, Zoë — \U0001f600!",
     "with thoughts": '<think>Hm, "maybe".</think>{"text": "yes", "loud": true}',
+    "with thoughts of nothing": '<think>\n\n</think>\n\n{"text": "yes", "loud": true}',
+    "with thoughts twice": '<think>a</think><think>b</think>{"text": "yes", "loud": true}',
+    "with thoughts later": '\n<think>a</think>{"text": "yes", "loud": true}',
+    "with thoughts that never end": "<think>Hm",
+    "with thoughts that never began": 'Hm</think>{"text": "yes", "loud": true}',
     "in a fence": '```json\n{"text": "a\\nb"}\n```',
     "with a NUL": "a\x00b\r\n\tc",
     "half a pair": '{"text": "\ud83d and \udc00"}',
@@ -229,6 +243,27 @@ def test_both_clients_hear_the_same(said: str, server: ModelServer) -> None:
         assert lean[0].reply.text == said
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ("<thinking>Hm</thinking>yes", "<think>Hm</think>yes"), ("<thinking>\n</thinking>yes", "<think>\n</think>yes"),
+        ("<thinking>Hm</think>yes", "<think>Hm</think>yes"), ("<think>Hm</thinking>yes", "<think>Hm</think>yes"),
+        ("<thinking>Hm", "<think>Hm"), ("<think></think>yes", "yes"), ("<thinking></thinking>yes", "yes"),
+    ],
+)  # fmt: skip
+def test_both_clients_hear_thoughts_by_one_name_and_none_where_there_are_none(
+    said: str, heard: str, server: ModelServer
+) -> None:
+    """litellm takes thoughts apart by itself, and forgets what their tags were and that they were empty."""
+    server.app.behaviour = Behaviour(fixed=said)
+    tapes = [MemoryTape(), MemoryTape()]
+    for client, tape in zip((compatible, litellm), tapes, strict=True):
+        calls_of(client, server, [asked()], tape)
+    assert [call.reply.text for tape in tapes for call in tape.calls.values()] == [heard, heard]
+    lean, wide = ([untimed(call) for call in tape.calls.values()] for tape in tapes)
+    assert lean == wide
+
+
 def test_both_clients_send_the_same(server: ModelServer) -> None:
     server.app.behaviour = Behaviour()
     asks = [
@@ -257,3 +292,20 @@ def test_a_tape_of_both_clients_has_one_digest(server: ModelServer, tmp_path: Pa
         assert tape.check(digests[-1]) == len(requests())
         tape.close()
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None), ("", None), ("3", 3.0), ("0.5", 0.5), ("0", 0.0), ("-4", 0.0), ("soon", None), ("nan", None),
+        ("inf", None), ("1e400", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("Wed, 99 Oct 2015", None),
+    ],
+)  # fmt: skip
+def test_how_long_a_server_asks_to_wait(header: str | None, seconds: float | None) -> None:
+    assert seconds_of(header) == seconds
+
+
+def test_a_server_may_ask_to_wait_until_a_date() -> None:
+    wait = seconds_of(format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True))
+    assert wait is not None
+    assert 60 < wait <= 90

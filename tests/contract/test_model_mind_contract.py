@@ -245,8 +245,31 @@ class TestAModel(AModel):
         mind = self.asked_of(lambda request: ModelError("down"))
         with pytest.raises(ModelError, match="down"):
             mind.decide(self.question(range(3)))
-        with pytest.raises(RunError):  # not the bare signal by which calls tell each other
-            mind.decide(self.question(range(3)))
+        n = len(self.model.asked)
+        for ids in (range(3), [7]):
+            with pytest.raises(RunError, match="'scripted' is asked after something ended the run"):
+                mind.decide(self.question(ids))  # not the bare signal by which calls tell each other
+        assert len(self.model.asked) == n
+
+    def test_who_asks_after_another_mind_ended_the_run_is_told_so(self) -> None:
+        mind = self.asked_of()
+        self.made[-1].stopped = True
+        with pytest.raises(RunError, match="ended the run"):
+            mind.begin(self.question(range(3)))
+        assert not self.model.asked
+        assert self.made[-1]._thread is None, "nothing was begun"
+
+    def test_what_failed_is_told_and_not_that_others_stopped(self) -> None:
+        """Whoever came first in the question only stopped, because somebody later failed."""
+
+        def script(request: Request) -> Outcome:
+            return ModelError("down") if agent_of(request) == 9 else "hm"
+
+        mind = self.asked_of(script)
+        self.model._seconds = lambda request: 0.0 if agent_of(request) == 9 else 0.03
+        with pytest.raises(ModelError, match="down"):
+            mind.decide(self.question(range(10)))
+        assert len(self.model.asked) == 10, "nobody is asked again after it"
 
     def test_what_was_under_way_when_one_failed_is_kept(self) -> None:
         def script(request: Request) -> Outcome:

@@ -38,7 +38,8 @@ def _config(app: App) -> uvicorn.Config:
 
 def free_socket() -> socket.socket:
     """Return a listening socket on a free port of loopback."""
-    listening = socket.socket()
+    # With its protocol named, asyncio sets TCP_NODELAY; without, an answer waits 40 ms for an acknowledgement.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", 0))
     listening.listen(2048)

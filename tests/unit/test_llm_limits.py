@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import simworld.mind.llm._limits as limits
 from simworld.errors import ModelError
 from simworld.mind.llm import AdaptiveLimit, CallFailed, Limited, Reply, Request, Retrying, Sampling
-from simworld.mind.llm._limits import LONGEST_WAIT_S, PROBES, STREAK
+from simworld.mind.llm._limits import LONGEST_WAIT_S, PROBES, PROBES_AT_FIRST, STREAK, STREAK_AT_FIRST
 from simworld.mind.llm._model import Stopped
 from tests.llm import ScriptedModel, asked, at_once, echoed, in_turn, jumping, overloaded, turns
 
@@ -56,6 +57,15 @@ def free(limit: AdaptiveLimit) -> int:
     return int(limit.limit) - limit.under_way
 
 
+async def answering(most: int, pause_s: float) -> AdaptiveLimit:
+    """Return the limit of a server that has answered once."""
+    limit = AdaptiveLimit(most, pause_s)
+    await taken(limit, 1)
+    limit.succeeded()
+    assert (limit.limit, limit.under_way) == (most, 0)
+    return limit
+
+
 # -- the adapting limit ---------------------------------------------------------------------------------------------
 
 
@@ -76,7 +86,7 @@ def test_it_starts_at_its_most() -> None:
 @pytest.mark.parametrize("failure", [overloaded(), TIMEOUT], ids=["429", "timeout"])
 def test_it_halves_once_a_window_however_many_calls_of_it_fail(failure: CallFailed) -> None:
     async def go() -> None:
-        limit = AdaptiveLimit(64, 1.0)
+        limit = await answering(64, 1.0)
         window = await taken(limit, 16)
         await asyncio.sleep(1)
         for since in window:
@@ -102,10 +112,14 @@ def test_it_halves_once_a_window_however_many_calls_of_it_fail(failure: CallFail
 @pytest.mark.parametrize("failure", [BROKEN, RESET, WRONG], ids=lambda failure: failure.kind)
 def test_a_failure_that_is_no_congestion_does_not_lower_it(failure: CallFailed) -> None:
     async def go() -> None:
-        limit = AdaptiveLimit(8, 1.0)
+        limit = await answering(8, 1.0)
         for since in await taken(limit, 8):
             limit.failed(failure, since)
         assert (limit.limit, limit.under_way) == (8, 0)
+        limit = AdaptiveLimit(8, 1.0)
+        for since in await taken(limit, STREAK_AT_FIRST - 1):
+            limit.failed(failure, since)
+        assert (limit.limit, limit.under_way) == (8, 0), "nor that of a server that has not answered yet"
 
     at_once(go())
 
@@ -225,10 +239,30 @@ async def failing(limit: AdaptiveLimit, n: int, failure: CallFailed = BROKEN) ->
         limit.failed(failure, await limit.acquire())
 
 
-def test_it_opens_after_a_streak_and_probes_one_at_a_time() -> None:
+NUMBERS = pytest.mark.parametrize(
+    ("has_answered", "streak", "probes"),
+    [(True, STREAK, PROBES), (False, STREAK_AT_FIRST, PROBES_AT_FIRST)],
+    ids=["it has answered", "it never answered"],
+)
+
+
+def of(has_answered: bool, most: int, pause_s: float) -> Any:
+    async def fresh() -> AdaptiveLimit:
+        return AdaptiveLimit(most, pause_s)
+
+    return answering(most, pause_s) if has_answered else fresh()
+
+
+def test_a_server_that_never_answered_is_given_less_patience() -> None:
+    assert 1 < STREAK_AT_FIRST < STREAK
+    assert 1 < PROBES_AT_FIRST < PROBES
+
+
+@NUMBERS
+def test_it_opens_after_a_streak_and_probes_one_at_a_time(has_answered: bool, streak: int, probes: int) -> None:
     async def go() -> None:
-        limit = AdaptiveLimit(8, 3.0)
-        await failing(limit, STREAK - 1)
+        limit = await of(has_answered, 8, 3.0)
+        await failing(limit, streak - 1)
         assert limit.limit == 8
         await failing(limit, 1)
         assert limit.limit == 1
@@ -248,33 +282,55 @@ def test_it_opens_after_a_streak_and_probes_one_at_a_time() -> None:
 
 def test_a_success_in_between_begins_the_streak_anew() -> None:
     async def go() -> None:
-        limit = AdaptiveLimit(8, 3.0)
+        limit = await answering(8, 3.0)
         for _ in range(5):
             await failing(limit, STREAK - 1)
             await limit.acquire()
             limit.succeeded()
         assert limit.limit == 8
+        await failing(limit, STREAK)
+        assert limit.limit == 1
 
     at_once(go())
 
 
-def test_probes_come_at_growing_pauses_and_then_everybody_is_told() -> None:
+def test_the_first_answer_of_all_brings_the_greater_patience() -> None:
     async def go() -> None:
-        limit = AdaptiveLimit(8, 1.0)
-        await failing(limit, STREAK)
+        limit = AdaptiveLimit(8, 3.0)
+        await failing(limit, STREAK_AT_FIRST - 1)
+        await limit.acquire()
+        limit.succeeded()
+        await failing(limit, STREAK - 1)
+        assert limit.limit == 8
+        await failing(limit, 1)
+        assert limit.limit == 1
+        await failing(limit, PROBES - 1)
+        assert await limit.acquire(), "it is not given up before the last probe"
+
+    at_once(go())
+
+
+@NUMBERS
+def test_probes_come_at_growing_pauses_and_then_everybody_is_told(has_answered: bool, streak: int, probes: int) -> None:
+    async def go() -> None:
+        limit = await of(has_answered, 8, 1.0)
+        await failing(limit, streak)
         times = [now()]
-        for _ in range(PROBES):
+        for k in range(probes):
             since = await limit.acquire()
             times.append(since)
             queued = await waiting(limit, 3)
             limit.failed(BROKEN, since)
             await turns()
+            assert all(task.done() for task in queued) == any(task.done() for task in queued) == (k == probes - 1)
             if not queued[0].done():
                 for task in queued:
                     task.cancel()
                 await turns()
-        pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
-        assert all(b >= 1.9 * a for a, b in zip(pauses, pauses[1:], strict=False)), pauses
+        pauses = [b - a for a, b in itertools.pairwise(times)]
+        assert len(pauses) == probes
+        assert 1.0 <= pauses[0] < 1.1
+        assert all(b >= 1.9 * a or b >= LONGEST_WAIT_S for a, b in itertools.pairwise(pauses)), pauses
         for task in queued:
             with pytest.raises(ModelError, match="something broke"):
                 await task
@@ -285,9 +341,91 @@ def test_probes_come_at_growing_pauses_and_then_everybody_is_told() -> None:
     at_once(go())
 
 
+def test_a_server_that_never_answered_ends_the_run_in_seconds() -> None:
+    """A wrong address is no restart: the run is told soon, whatever was asked at once."""
+
+    async def go() -> None:
+        model = ScriptedModel(lambda r: REFUSED, seconds=lambda r: 0.05)
+        limit = AdaptiveLimit(64, 0.5)
+        chain = Retrying(limited(model, limit), retries=8, backoff_s=0.5, stopped=going)
+        began = now()
+        found = await asyncio.gather(*(chain.complete(asked(i)) for i in range(200)), return_exceptions=True)
+        assert all(isinstance(each, ModelError) for each in found)
+        assert now() - began < 15.0
+        assert len(model.asked) < 64 + STREAK_AT_FIRST + PROBES_AT_FIRST
+        assert limit.under_way == 0
+
+    at_once(go())
+
+
+@pytest.mark.parametrize("has_answered", [True, False])
+@pytest.mark.parametrize("after", [None, 1.0])
+def test_being_told_to_wait_never_breaks_the_circuit(after: float | None, has_answered: bool) -> None:
+    """A server that says 429 is there: however often it says so, it is not taken to be down."""
+
+    async def go() -> None:
+        limit = await of(has_answered, 8, 1.0)
+        for _ in range(10 * (STREAK + PROBES)):
+            await failing(limit, 1, overloaded(after))
+            await asyncio.sleep(0.1)
+        assert (limit.limit, limit._open_since) == (1, None)
+        assert await limit.acquire()
+        limit.succeeded()
+        assert limit.under_way == 0
+
+    at_once(go())
+
+
+@NUMBERS
+def test_being_told_to_wait_is_neither_in_the_streak_nor_its_end(has_answered: bool, streak: int, probes: int) -> None:
+    async def go() -> None:
+        limit = await of(has_answered, 8, 3.0)
+        for _ in range(streak - 1):
+            await failing(limit, 3, overloaded())
+            await failing(limit, 1)
+        assert limit._open_since is None
+        await failing(limit, 3, overloaded())
+        assert limit._open_since is None
+        await failing(limit, 1)
+        assert limit._open_since == now()
+
+    at_once(go())
+
+
+@NUMBERS
+def test_a_probe_that_is_told_to_wait_has_not_failed(has_answered: bool, streak: int, probes: int) -> None:
+    async def go() -> None:
+        limit = await of(has_answered, 8, 1.0)
+        await failing(limit, streak)
+        await failing(limit, 5 * probes, overloaded(after=1.0))
+        assert limit._broken is None
+        await failing(limit, probes - 1)
+        await failing(limit, 5 * probes, overloaded(after=1.0))
+        assert limit._broken is None
+        await failing(limit, 1)
+        with pytest.raises(ModelError, match="something broke"):
+            await limit.acquire()
+        assert limit.under_way == 0
+
+    at_once(go())
+
+
+def test_a_run_outlives_any_number_of_429s() -> None:
+    async def go() -> list[Reply]:
+        began = now()
+        model = ScriptedModel(
+            lambda r: overloaded(after=5.0) if now() - began < 100.0 else echoed(r), seconds=lambda r: 0.05
+        )
+        limit = AdaptiveLimit(64, 0.5)
+        chain = Retrying(limited(model, limit), retries=50, backoff_s=0.5, stopped=going)
+        return await asyncio.gather(*(chain.complete(asked(i)) for i in range(200)))
+
+    assert len(at_once(go())) == 200
+
+
 def test_a_probe_that_succeeds_closes_it() -> None:
     async def go() -> None:
-        limit = AdaptiveLimit(8, 1.0)
+        limit = await answering(8, 1.0)
         await failing(limit, STREAK + PROBES - 1)
         tasks = await waiting(limit, 30)
         await asyncio.sleep(200)
@@ -299,48 +437,43 @@ def test_a_probe_that_succeeds_closes_it() -> None:
                 served += 1
                 limit.succeeded()
             await turns()
-        assert limit.limit == 8
+        assert 7.0 <= (grown := limit.limit) <= 8.0
         assert limit.under_way == 0
         await failing(limit, STREAK - 1)
-        assert limit.limit == 8, "and its failures are forgotten"
+        assert limit.limit == grown, "and its failures are forgotten"
 
     at_once(go())
 
 
+@pytest.mark.parametrize("has_answered", [True, False])
 @pytest.mark.parametrize(
     "failure", [RESET, overloaded(), overloaded(after=1.0), TIMEOUT], ids=["reset", "429", "429+", "timeout"]
 )
-def test_a_server_that_drops_all_calls_at_once_is_still_probed(failure: CallFailed) -> None:
+def test_a_server_that_drops_all_calls_at_once_is_still_probed(failure: CallFailed, has_answered: bool) -> None:
     """A server that restarts, or a rate limit that bites, fails everything that is under way in one instant; that is
     one event, and the probes after it are what tells whether the server is down."""
 
     async def go() -> None:
-        limit = AdaptiveLimit(128, 1.0)
-        window = await taken(limit, 128)
-        tasks = await waiting(limit, 10)
-        await asyncio.sleep(0.1)
-        for since in window:
-            limit.failed(failure, since)
+        began = now()
+        model = ScriptedModel(lambda r: failure if now() - began < 2.0 else echoed(r), seconds=lambda r: 0.1)
+        limit = await of(has_answered, 128, 1.0)
+        chain = limited(model, limit)
+        found = await asyncio.gather(*(chain.complete(asked(i)) for i in range(160)), return_exceptions=True)
+        given_up = [each for each in found if isinstance(each, ModelError)]
+        assert not given_up, f"{len(given_up)} were told that the server is down, {now() - began:.1f} s after it fell"
         assert limit.under_way == 0
-        await asyncio.sleep(300)
-        assert [task for task in tasks if task.done()], "nobody was let in to try"
-        assert await tasks[0] > 0, "it was given up without a single probe"
-        for task in tasks[1:]:
-            task.cancel()
+        await asyncio.sleep(10)
+        assert (await chain.complete(asked(999))).text == echoed(asked(999)).text
 
     at_once(go())
 
 
-def test_a_run_outlives_a_server_that_is_away_for_a_minute() -> None:
+def test_a_run_outlives_a_server_that_is_away_for_ten_seconds() -> None:
     async def go() -> list[Reply]:
         began = now()
-
-        def script(request: Request) -> Any:
-            return RESET if now() - began < 60.0 else echoed(request)
-
-        model = ScriptedModel(script, seconds=lambda request: 0.05)
-        limit = AdaptiveLimit(64, 0.5)
-        chain = Retrying(limited(model, limit), retries=8, backoff_s=0.5, lost=lambda r: None, stopped=going)
+        model = ScriptedModel(lambda r: RESET if now() - began < 10.0 else echoed(r), seconds=lambda r: 0.05)
+        limit = await answering(64, 0.5)
+        chain = Retrying(limited(model, limit), retries=8, backoff_s=0.5, stopped=going)
         return await asyncio.gather(*(chain.complete(asked(i)) for i in range(200)))
 
     assert len(at_once(go())) == 200
@@ -496,13 +629,9 @@ def test_one_call_above_the_tokens_of_a_minute_is_not_waited_for_forever() -> No
 # -- retries --------------------------------------------------------------------------------------------------------
 
 
-class Lost(list[Request]):
-    """Remembers what may be billed."""
-
-
 def retrying(script: Any, *, retries: int = 4, backoff_s: float = 1.0, stopped: Callable[[], bool] = going) -> Any:
-    model, lost = ScriptedModel(script), Lost()
-    return Retrying(model, retries=retries, backoff_s=backoff_s, lost=lost.append, stopped=stopped), model, lost
+    model = ScriptedModel(script)
+    return Retrying(model, retries=retries, backoff_s=backoff_s, stopped=stopped), model
 
 
 def pauses(model: ScriptedModel) -> list[float]:
@@ -510,19 +639,18 @@ def pauses(model: ScriptedModel) -> list[float]:
 
 
 def test_it_sends_again_until_a_reply_comes_and_says_how_often() -> None:
-    chain, model, lost = retrying(in_turn(BROKEN, overloaded(), REFUSED, echoed(asked())))
+    chain, model = retrying(in_turn(BROKEN, overloaded(), REFUSED, TIMEOUT, RESET, echoed(asked())), retries=5)
     reply = at_once(chain.complete(asked()))
-    assert (reply.retries, len(model.asked)) == (3, 4)
+    assert (reply.retries, len(model.asked)) == (5, 6)
     assert reply.text == echoed(asked()).text
     assert all(request == asked() for request in model.asked)
-    assert not lost
-    chain, model, _ = retrying(echoed)
+    chain, model = retrying(echoed)
     assert at_once(chain.complete(asked())).retries == 0
 
 
 def test_it_stops() -> None:
     for retries in (0, 1, 4):
-        chain, model, _ = retrying(in_turn(BROKEN), retries=retries)
+        chain, model = retrying(in_turn(BROKEN), retries=retries)
         with pytest.raises(ModelError, match=rf"agent 3, step 1, Say.*sent {retries + 1} times.*something broke"):
             at_once(chain.complete(asked(3)))
         assert len(model.asked) == retries + 1
@@ -530,7 +658,7 @@ def test_it_stops() -> None:
 
 def test_pauses_double_and_are_spread_and_are_the_same_every_time() -> None:
     def of(agent: int) -> list[float]:
-        chain, model, _ = retrying(in_turn(BROKEN), retries=6)
+        chain, model = retrying(in_turn(BROKEN), retries=6)
         with pytest.raises(ModelError):
             at_once(chain.complete(asked(agent)))
         return pauses(model)
@@ -543,7 +671,7 @@ def test_pauses_double_and_are_spread_and_are_the_same_every_time() -> None:
 
 
 def test_a_pause_has_a_longest() -> None:
-    chain, model, _ = retrying(in_turn(BROKEN), retries=12)
+    chain, model = retrying(in_turn(BROKEN), retries=12)
     with pytest.raises(ModelError):
         at_once(chain.complete(asked()))
     assert max(pauses(model)) <= LONGEST_WAIT_S
@@ -551,7 +679,7 @@ def test_a_pause_has_a_longest() -> None:
 
 
 def test_retry_after_is_obeyed() -> None:
-    chain, model, _ = retrying(in_turn(overloaded(after=30.0), overloaded(after=0.0), echoed(asked())))
+    chain, model = retrying(in_turn(overloaded(after=30.0), overloaded(after=0.0), echoed(asked())))
     at_once(chain.complete(asked()))
     first, second = pauses(model)
     assert 30.0 <= first <= 31.0
@@ -559,48 +687,53 @@ def test_retry_after_is_obeyed() -> None:
 
 
 def test_a_retry_after_that_is_too_long_ends_the_run() -> None:
-    chain, model, _ = retrying(in_turn(overloaded(after=LONGEST_WAIT_S + 1), echoed(asked())))
+    chain, model = retrying(in_turn(overloaded(after=LONGEST_WAIT_S + 1), echoed(asked())))
     with pytest.raises(ModelError, match=r"121 s.*resume"):
         at_once(chain.complete(asked()))
     assert len(model.asked) == 1
-    chain, model, _ = retrying(in_turn(overloaded(after=LONGEST_WAIT_S), echoed(asked())))
+    chain, model = retrying(in_turn(overloaded(after=LONGEST_WAIT_S), echoed(asked())))
     assert at_once(chain.complete(asked())).retries == 1
 
 
 def test_a_call_that_is_wrong_itself_is_not_sent_again() -> None:
-    chain, model, lost = retrying(in_turn(WRONG, echoed(asked())))
+    chain, model = retrying(in_turn(WRONG, echoed(asked())))
     with pytest.raises(ModelError, match=r"'scripted' cannot be asked: HTTP 401: no such key"):
         at_once(chain.complete(asked()))
     assert len(model.asked) == 1
-    assert not lost
-
-
-@pytest.mark.parametrize(
-    ("failure", "is_lost"), [(TIMEOUT, True), (RESET, True), (REFUSED, False), (BROKEN, False), (overloaded(), False)]
-)
-def test_what_may_be_billed_is_entered_each_time(failure: CallFailed, is_lost: bool) -> None:
-    chain, _, lost = retrying(in_turn(failure, failure, echoed(asked(2))))
-    at_once(chain.complete(asked(2)))
-    assert lost == [asked(2)] * (2 if is_lost else 0)
-    chain, _, lost = retrying(in_turn(failure), retries=2)
-    with pytest.raises(ModelError):
-        at_once(chain.complete(asked(2)))
-    assert len(lost) == (3 if is_lost else 0)
 
 
 def test_an_error_nobody_foresaw_is_not_sent_again() -> None:
-    chain, model, _ = retrying(in_turn(ZeroDivisionError(), echoed(asked())))
+    chain, model = retrying(in_turn(ZeroDivisionError(), echoed(asked())))
     with pytest.raises(ZeroDivisionError):
         at_once(chain.complete(asked()))
     assert len(model.asked) == 1
 
 
-def test_when_the_run_ends_it_sends_nothing_again_and_does_not_hide_why() -> None:
+@pytest.mark.parametrize("failure", [overloaded(), overloaded(after=60.0), BROKEN, RESET, TIMEOUT, REFUSED])
+@pytest.mark.parametrize("retries", [0, 4])
+def test_when_the_run_ends_it_sends_nothing_again_and_does_not_hide_why(failure: CallFailed, retries: int) -> None:
     """What ended the run is raised elsewhere; this call only stops, for it is not what failed."""
-    chain, model, _ = retrying(in_turn(overloaded()), stopped=lambda: True)
-    with pytest.raises(Stopped):
-        at_once(chain.complete(asked()))
+
+    async def go() -> float:
+        began = now()
+        with pytest.raises(Stopped):
+            await chain.complete(asked())
+        return now() - began
+
+    chain, model = retrying(in_turn(failure), retries=retries, stopped=lambda: True)
+    assert at_once(go()) < 0.1, "nor does it wait before it says so"
     assert len(model.asked) == 1
+
+
+def test_a_reply_that_comes_when_the_run_has_ended_is_still_a_reply() -> None:
+    chain, _ = retrying(echoed, stopped=lambda: True)
+    assert at_once(chain.complete(asked())).text == echoed(asked()).text
+
+
+def test_a_call_that_is_wrong_itself_is_said_to_be_so_even_when_the_run_has_ended() -> None:
+    chain, _ = retrying(in_turn(WRONG), stopped=lambda: True)
+    with pytest.raises(ModelError, match="no such key"):
+        at_once(chain.complete(asked()))
 
 
 def test_a_run_that_ends_during_a_pause_sends_nothing_after_it() -> None:
@@ -614,11 +747,27 @@ def test_a_run_that_ends_during_a_pause_sends_nothing_after_it() -> None:
     async def go() -> int:
         model = ScriptedModel(script)
         chain = Retrying(
-            limited(model, AdaptiveLimit(1, 1.0), lambda: ended), retries=5, backoff_s=1.0, lost=lambda r: None,
-            stopped=lambda: ended,
+            limited(model, AdaptiveLimit(1, 1.0), lambda: ended), retries=5, backoff_s=1.0, stopped=lambda: ended
         )  # fmt: skip
-        found = await asyncio.gather(chain.complete(asked()), return_exceptions=True)
-        assert isinstance(found[0], Stopped | ModelError)
+        with pytest.raises(Stopped):
+            await chain.complete(asked())
+        return len(model.asked)
+
+    assert at_once(go()) == 1
+
+
+def test_a_run_that_ends_while_a_call_pauses_is_noticed_before_it_is_sent_again() -> None:
+    async def go() -> int:
+        ended = False
+        model = ScriptedModel(in_turn(BROKEN))
+        chain = Retrying(
+            limited(model, AdaptiveLimit(4, 1.0), lambda: ended), retries=5, backoff_s=60.0, stopped=lambda: ended
+        )
+        task = asyncio.create_task(chain.complete(asked()))
+        await asyncio.sleep(1)
+        ended = True
+        with pytest.raises(Stopped):
+            await task
         return len(model.asked)
 
     assert at_once(go()) == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 import simworld as sw
 from simworld.mind.llm import read
+from simworld.mind.llm._read import LONGEST_MENDED
 from simworld.schema import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +98,7 @@ def test_nested_objects_and_lists_are_read() -> None:
         ('{"choice": "yes", "weight": true}', "weight"), ('{"choice": "yes", "weight": 10}', "weight"),
         ('{"choice": "yes", "weight": -1}', "weight"), ('{"choice": "yes", "weight": null}', "weight"),
         ('{"choice": "yes", "weight": 1e400}', "weight"), ('{"choice": "yes", "weight": [3]}', "weight"),
-        (f'{{"choice": "yes", "weight": 1{"0" * 5000}}}', "weight"), ('{"choice": "yes", "firm": "true"}', "firm"),
+        ('{"choice": "yes", "firm": "true"}', "firm"),
         ('{"choice": "yes", "firm": 1}', "firm"), ('{"choice": "yes", "share": "0.5"}', "share"),
         ('{"choice": "yes", "share": NaN}', "share"), ('{"choice": "yes", "share": Infinity}', "share"),
         ('{"choice": "yes", "share": -Infinity}', "share"), ('{"choice": "yes", "share": 1.5}', "share"),
@@ -121,6 +124,12 @@ def test_what_is_no_object_is_refused(text: str) -> None:
 )
 def test_what_holds_no_object_is_refused(text: str) -> None:
     refused(text, "")
+
+
+def test_a_number_of_thousands_of_digits_is_refused() -> None:
+    text = f'{{"choice": "yes", "weight": 1{"0" * 5000}}}'
+    refused(text, "weight")
+    refused(text.replace('"', "'"))
 
 
 def test_an_object_without_anything_in_it_lacks_what_is_required() -> None:
@@ -279,30 +288,87 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
-def test_nothing_crashes_or_holds_the_process(text: str) -> None:
-    """All replies of a step are read in one thread: one that takes seconds stops everybody."""
-    code = """
+class Reader:
+    """A process that reads replies; another one when it is gone."""
+
+    CODE = """
 import json, sys, time
 from simworld.mind.llm import read
-from simworld.schema import Record
 from tests.unit.test_llm_read import Vote
 read(Vote, "x {'choice': 'yes'}", "stop")
-text = json.load(sys.stdin)
-began = time.process_time()
-answer, _ = read(Vote, text, "stop")
-json.dump([type(answer).__name__, time.process_time() - began], sys.stdout)
+print("ready", flush=True)
+for line in sys.stdin:
+    text = json.loads(line)
+    began = time.process_time()
+    answer, _ = read(Vote, text, "stop")
+    print(json.dumps([type(answer).__name__, time.process_time() - began]), flush=True)
 """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], input=json.dumps(text), cwd=ROOT, capture_output=True, text=True, timeout=10
-        )
-    except subprocess.TimeoutExpired:
-        pytest.fail("one reply held the process for 10 s")
-    assert done.returncode == 0, done.stderr[-800:]
-    kind, seconds = json.loads(done.stdout)
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def read(self, text: str) -> tuple[str, float]:
+        """Return what kind of answer was read, and the seconds of the processor that took."""
+        process = self._process
+        if process is None:
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-c", self.CODE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watch = threading.Timer(10.0, process.kill)
+        watch.start()
+        process.stdin.write(f"{json.dumps(text)}\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        watch.cancel()
+        if not line:
+            self._process = None
+            pytest.fail(f"the process ended with {process.wait()}: one reply crashed it, or held it for 10 s")
+        kind, seconds = json.loads(line)
+        return kind, seconds
+
+    def close(self) -> None:
+        """Have the process end, which it must do well."""
+        if self._process is not None:
+            self._process.communicate(timeout=10)
+            assert self._process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    found = Reader()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_nothing_crashes_or_holds_the_process(text: str, reader: Reader) -> None:
+    """All replies of a step are read in one thread: one that takes seconds stops everybody."""
+    kind, seconds = reader.read(text)
     assert kind in ("Vote", "Refusal")
-    assert seconds < 3.0, f"one reply took {seconds:.1f} s"
+    assert seconds < 1.0, f"one reply took {seconds:.1f} s"
+
+
+def test_the_longest_reply_that_is_mended_holds_nobody(reader: Reader) -> None:
+    """What mends a reply takes time that grows with its square, so there is a length above which it is not mended."""
+    for name, text in DEEP.items():
+        kind, seconds = reader.read("{" + text.replace("<think>", "")[: LONGEST_MENDED - 1])
+        assert kind in ("Vote", "Refusal")
+        assert seconds < 3.0, f"{LONGEST_MENDED} characters of {name} took {seconds:.1f} s"
+
+
+def test_what_is_too_long_to_be_mended_is_refused_and_what_is_whole_is_not() -> None:
+    before, given = "x" * 20_000, "{'choice': 'yes', 'reason': 'no'}"  # what comes before the object does not count
+    for length in (len(given), LONGEST_MENDED):
+        text = before + given.replace(", ", "," + " " * (length - len(given) + 1))
+        assert len(text) == len(before) + length
+        assert read(Vote, text, "stop") == (Vote(choice="yes", reason="no"), True)
+    refused(text.replace(",", ", "), "")
+    whole = json.dumps({"title": "t", "steps": ["word " * 10] * 1_000})
+    assert read(Plan, whole, "stop") == (Plan(title="t", steps=["word " * 10] * 1_000), False)
 
 
 # -- whatever is said -----------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ action.
 
 from simworld.mind.llm._cache import Cache, Cached, cache_key
 from simworld.mind.llm._compatible import KEY_VARIABLE, CompatibleModel
-from simworld.mind.llm._ledger import Budgeted, Ledger, Spent
-from simworld.mind.llm._limits import AdaptiveLimit, Limited, Retrying
+from simworld.mind.llm._ledger import Budgeted, Ledger, Purse, Spent
+from simworld.mind.llm._limits import AdaptiveLimit, Limited, Pace, Retrying
 from simworld.mind.llm._litellm import LiteLLMModel, Price, litellm_library, price_of, token_count
 from simworld.mind.llm._mind import ModelMind, Prompt, Renderer
 from simworld.mind.llm._model import (
@@ -19,6 +19,7 @@ from simworld.mind.llm._model import (
     Reply,
     Request,
     Sampling,
+    Stopped,
     estimated_tokens,
     text_hash,
 )
@@ -26,13 +27,12 @@ from simworld.mind.llm._read import read
 from simworld.mind.llm._rehearsal import Counted, RehearsalMind, Rehearsed
 from simworld.mind.llm._schema import AnswerSchema, answer_schema
 from simworld.mind.llm._secrets import learn_secrets, without_credentials, without_secrets
-from simworld.mind.llm._service import CARDS, Asking, Service
+from simworld.mind.llm._service import Asking, Service
 from simworld.mind.llm._survey import Provider, Server, providers, servers
 from simworld.mind.llm._switchboard import HUMAN, LOCAL, Speak, Switchboard
-from simworld.mind.llm._tape import Call, MemoryTape, Tally, Tape, Taped, TapeLog, TapeModel, difference
+from simworld.mind.llm._tape import Call, Hold, MemoryTape, Tally, Tape, Taped, TapeLog, TapeModel, difference
 
 __all__ = [
-    "CARDS",
     "HUMAN",
     "KEY_VARIABLE",
     "LOCAL",
@@ -47,6 +47,7 @@ __all__ = [
     "CallFailed",
     "CompatibleModel",
     "Counted",
+    "Hold",
     "LanguageModel",
     "Ledger",
     "Limited",
@@ -54,10 +55,12 @@ __all__ = [
     "MemoryTape",
     "Messages",
     "ModelMind",
+    "Pace",
     "Position",
     "Price",
     "Prompt",
     "Provider",
+    "Purse",
     "RehearsalMind",
     "Rehearsed",
     "Renderer",
@@ -69,6 +72,7 @@ __all__ = [
     "Service",
     "Speak",
     "Spent",
+    "Stopped",
     "Switchboard",
     "Tally",
     "Tape",

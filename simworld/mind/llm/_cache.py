@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from simworld.errors import StorageError
 from simworld.mind.llm._model import LanguageModel, Reply, Request
 
 
-def cache_key(request: Request) -> bytes:
-    """Return what an answer is filed under: model, sampling, schema, prompt, replicate and position.
+def cache_key(request: Request, server: str = "") -> bytes:
+    """Return what an answer is filed under: model, server, sampling, schema, prompt, replicate and position.
 
     The position is in it because two agents may be told the same: they are two samples, never one.
     """
     parts = (
-        request.model, repr(request.sampling), request.seed, request.schema.text, request.prompt.hex(),
+        request.model, server, repr(request.sampling), request.seed, request.schema.text, request.prompt.hex(),
         request.replicate, *request.position,
     )  # fmt: skip
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).digest()
@@ -55,7 +56,11 @@ class Cache:
             row = self._db.execute(query, (key,)).fetchone()
         except sqlite3.Error as error:
             raise StorageError(f"the cache {self.path} cannot be read: {error}; name another or remove it") from error
-        return None if row is None else Reply(row[0], row[1], row[2], row[3], bool(row[4]), usd=0.0, served_by=row[5])
+        return (
+            None
+            if row is None
+            else Reply(row[0], row[1], row[2], row[3], bool(row[4]), usd=0.0, served_by=row[5], is_cached=True)
+        )
 
     def put(self, key: bytes, reply: Reply) -> None:
         """File an answer; the first one stays."""
@@ -81,18 +86,20 @@ class Cache:
 class Cached:
     """A model whose answers are looked up in a cache first."""
 
-    def __init__(self, inner: LanguageModel, cache: Cache) -> None:
+    def __init__(self, inner: LanguageModel, cache: Callable[[], Cache], server: str = "") -> None:
+        """``cache`` opens the cache, or returns the one that is open; ``server`` is the address of the model."""
         self._inner = inner
         self._cache = cache
+        self._server = server
 
     async def complete(self, request: Request) -> Reply:
         """Return the cached answer, else ask and file it."""
-        key = cache_key(request)
-        found = self._cache.find(key)
+        cache, key = self._cache(), cache_key(request, self._server)
+        found = cache.find(key)
         if found is not None:
             return found
         reply = await self._inner.complete(request)
-        self._cache.put(key, reply)
+        cache.put(key, reply)
         return reply
 
     async def close(self) -> None:

@@ -81,13 +81,19 @@ class CompatibleModel:
     def _open(self) -> aiohttp.ClientSession:
         aiohttp = self._aiohttp
         key = os.environ.get(KEY_VARIABLE)
-        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+        }
         self._session = aiohttp.ClientSession(
             headers=headers,
             # How many may be under way is the limit's business; the client's own timeout would be a second one.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
+            # A small compressed body can be gigabytes; none was asked for.
+            auto_decompress=False,
             # Asked once: trust_env asks for proxies and reads ~/.netrc in a thread at every call (0.3 ms).
             proxy=_proxy_for(self._url),
         )
@@ -138,9 +144,9 @@ def _reply(request: Request, content: bytes, seconds: float) -> Reply:
         counts = (usage.get("prompt_tokens"), usage.get("completion_tokens")) if isinstance(usage, dict) else None
         served_by = str(found.get("model") or "")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise CallFailed("server", "the server's answer is no chat completion") from None
+        raise CallFailed("server", "the server's answer is no chat completion", status=200) from None
     if not (text is None or isinstance(text, str)):
-        raise CallFailed("server", "the server's answer holds no text")
+        raise CallFailed("server", "the server's answer holds no text", status=200)
     return replied(
         request,
         without_secrets(text or ""),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from simworld.errors import BudgetSpent
 from simworld.mind.llm._litellm import Price
@@ -42,8 +42,6 @@ class Ledger:
     under_way: int = 0
     n_unpriced: int = 0
     """Calls whose price is unknown."""
-    by_model: Counter[str] = field(default_factory=Counter)
-    """Calls by model."""
     listener: Callable[[], None] | None = None
     """Called whenever a number changed, from the thread of the calls; must be quick."""
     _held_usd: float = 0.0
@@ -54,6 +52,11 @@ class Ledger:
     def tokens(self) -> int:
         """All tokens that count against ``max_tokens_total``."""
         return self.input_tokens + self.output_tokens + self.lost_tokens
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit to hold to."""
+        return self.budget_usd is not None or self.max_tokens_total is not None
 
     async def hold(self, usd: float, tokens: int) -> None:
         """Set the worst case of a call aside, waiting for calls under way when only their worst case stands against it.
@@ -101,16 +104,31 @@ class Ledger:
         self.lost_usd += usd
         self.lost_tokens += tokens
 
-    def enter(self, model: str, reply: Reply) -> None:
+    def enter(self, reply: Reply) -> None:
         """Enter a call that was answered."""
         self.calls += 1
-        self.by_model[model] += 1
         self.input_tokens += reply.input_tokens
         self.output_tokens += reply.output_tokens
         if reply.usd is None:
             self.n_unpriced += 1
         else:
             self.usd += reply.usd
+
+
+class Purse(Protocol):
+    """Where money is written down, so that it is not forgotten when the process dies."""
+
+    async def hold(self, request: Request, usd: float, tokens: int) -> None:
+        """Write down that a call is about to be sent, and its worst case."""
+        ...
+
+    def free(self, request: Request) -> None:
+        """Strike out what was written by `hold`: no reply came."""
+        ...
+
+    def lose(self, model: str, usd: float, tokens: int) -> None:
+        """Write down what may have been billed beyond the replies that came."""
+        ...
 
 
 class Budgeted:
@@ -121,19 +139,22 @@ class Budgeted:
         inner: LanguageModel,
         ledger: Ledger,
         price: Price | None,
-        lost: Callable[[str, float, int], None] = lambda model, usd, tokens: None,
+        purse: Purse,
+        sending: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """
         Args:
             inner: the model.
-            ledger: where it is entered.
+            ledger: where its calls are entered.
             price: its price; None when unknown.
-            lost: told of the model, dollars and tokens of a sending that may be billed though no reply came.
+            purse: where they are written down.
+            sending: entered while a call is under way, when it must not be cut off.
         """
         self._inner = inner
         self._ledger = ledger
         self._price = price
-        self._lost = lost
+        self._purse = purse
+        self._sending = sending
 
     async def complete(self, request: Request) -> Reply:
         """Send one request if its worst case fits.
@@ -146,21 +167,34 @@ class Budgeted:
         said, wrote = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
         usd, tokens = self._price.of(said, wrote) if self._price else 0.0, said + wrote
         await ledger.hold(usd, tokens)
+        was_sent = False
         try:
-            reply = await self._inner.complete(request)
+            if ledger.is_limited:
+                await self._purse.hold(request, usd, tokens)
+            was_sent = True
+            with self._sending():
+                reply = await self._inner.complete(request)
         except BaseException as failed:
+            if ledger.is_limited:
+                self._purse.free(request)
             # Cut off by us, the server may go on; the worst case is entered.
-            if not isinstance(failed, CallFailed) or failed.may_be_billed:
-                ledger.lose(usd, tokens)
-                self._lost(request.model, usd, tokens)
+            if was_sent and (not isinstance(failed, CallFailed) or failed.may_be_billed):
+                self._lose(request, usd, tokens)
             raise
         else:
             if self._price is not None:
                 reply.usd = self._price.of(reply.input_tokens, reply.output_tokens)
-            ledger.enter(request.model, reply)
+            ledger.enter(reply)
+            if not reply.is_counted:  # it may have been more than the estimate
+                taken = reply.input_tokens + reply.output_tokens
+                self._lose(request, max(0.0, usd - (reply.usd or 0.0)), max(0, tokens - taken))
             return reply
         finally:
             ledger.release(usd, tokens)
+
+    def _lose(self, request: Request, usd: float, tokens: int) -> None:
+        self._ledger.lose(usd, tokens)
+        self._purse.lose(request.model, usd, tokens)
 
     async def close(self) -> None:
         """Close what is behind."""

@@ -7,8 +7,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
-
-from aiolimiter import AsyncLimiter
+from dataclasses import dataclass
 
 from simworld.errors import ModelError
 from simworld.mind.llm._model import CallFailed, LanguageModel, Reply, Request, Stopped
@@ -84,7 +83,7 @@ class AdaptiveLimit:
             self.limit = max(1.0, self.limit / 2.0)
             self._last_cut = time.monotonic()
         if failure.retry_after_s is not None:
-            self._pause(failure.retry_after_s)
+            self._pause(min(failure.retry_after_s, LONGEST_WAIT_S))
         if self._open_since is None and self._streak >= (STREAK if self._has_answered else STREAK_AT_FIRST):
             self._open()
         elif failure.kind == "overloaded":
@@ -134,37 +133,50 @@ class AdaptiveLimit:
                 place.set_result(None)
 
 
+class Pace:
+    """So many a minute at one server, evenly spaced, first come first served: no minute ever has more."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._gap_s = 60.0 / per_minute
+        self._next = 0.0
+
+    async def wait(self, amount: float = 1.0) -> None:
+        """Wait for one's turn; what comes next waits ``amount`` times as long as after one."""
+        now = time.monotonic()
+        mine = max(now, self._next)
+        self._next = mine + amount * self._gap_s
+        if mine > now:
+            await asyncio.sleep(mine - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What all models of one server share."""
+
+    limit: AdaptiveLimit
+    requests: Pace | None = None
+    tokens: Pace | None = None
+
+
 class Limited:
     """A model behind the limits of its server."""
 
-    def __init__(
-        self,
-        inner: LanguageModel,
-        limit: AdaptiveLimit,
-        *,
-        stopped: Callable[[], bool],
-        requests_per_minute: int | None = None,
-        tokens_per_minute: int | None = None,
-    ) -> None:
+    def __init__(self, inner: LanguageModel, server: Server, stopped: Callable[[], bool] = lambda: False) -> None:
         self._inner = inner
-        self._limit = limit
+        self._server = server
         self._stopped = stopped
-        self._requests = None if requests_per_minute is None else AsyncLimiter(requests_per_minute, 60.0)
-        self._tokens = None if tokens_per_minute is None else AsyncLimiter(tokens_per_minute, 60.0)
 
     async def complete(self, request: Request) -> Reply:
         """Send one request when the limits allow it."""
-        if self._requests is not None:
-            await self._requests.acquire()
-        if self._tokens is not None:
-            wanted = request.n_bytes // 4 + request.sampling.max_tokens
-            await self._tokens.acquire(min(float(wanted), self._tokens.max_rate))
-        limit = self._limit
+        server, limit = self._server, self._server.limit
         since = await limit.acquire()
-        if self._stopped():
-            limit.gave_up()
-            raise Stopped
         try:
+            if server.requests is not None:
+                await server.requests.wait()
+            if server.tokens is not None:
+                await server.tokens.wait(request.n_bytes // 4 + request.sampling.max_tokens)
+            if self._stopped():
+                raise Stopped
             reply = await self._inner.complete(request)
         except CallFailed as failed:
             limit.failed(failed, since)

@@ -89,7 +89,7 @@ class ModelMind:
                 "step, not in setup: what is asked before the run begins is on no tape"
             )
         if self._board.stopped:
-            raise RunError(f"{self.label!r} is asked after something ended the run; make the society anew")
+            raise Stopped(f"{self.label!r} is asked after something ended the run")
         schema = answer_schema(question.decision)
         prompts = self._renderer.render(question, schema)
         if not len(question.ids):
@@ -109,8 +109,8 @@ class ModelMind:
         )
         # Calls under way were let finish, so that what was paid for is kept; then the first failure ends the step.
         failures = [each for each in found if isinstance(each, BaseException)]
-        for failure in sorted(failures, key=lambda each: isinstance(each, Stopped)):
-            raise failure
+        for failure in sorted(failures, key=lambda each: isinstance(each, Stopped | asyncio.CancelledError)):
+            raise failure if not isinstance(failure, asyncio.CancelledError) else Stopped("the run was stopped")
         tally = [each[1] for each in found]  # type: ignore[index]
         n = Tally(
             question.step, self.label, question.decision.__name__, len(tally),
@@ -124,10 +124,13 @@ class ModelMind:
     ) -> tuple[Decision | Refusal, str]:
         messages: Messages = (("system", prompt.system), ("user", prompt.user))
         hashes: tuple[bytes, ...] = (self._hash_of_system(prompt.system), text_hash(prompt.user))
+        board, task = self._board, asyncio.current_task()
+        assert task is not None
+        board.asking.add(task)
         try:
             for attempt in range(self._asking.attempts):
-                if self._board.stopped:
-                    raise Stopped
+                if board.stopped:
+                    raise Stopped("the run was stopped")
                 position = Position(question.step, question.purpose, agent, turn, attempt)
                 seed = question.chance.seed_of("sampling", self._replicate, *position) & 0x7FFFFFFF
                 request = Request(
@@ -145,8 +148,11 @@ class ModelMind:
                 # Only the last bad answer is shown again: a prompt must not grow with every attempt.
                 messages, hashes = (*messages[:2], *more), (*hashes[:2], *(text_hash(text) for _, text in more))
         except BaseException:
-            self._board.stopped = True
+            if not board.stopped:
+                board.stop()
             raise
+        finally:
+            board.asking.discard(task)
         return answer, "refused"
 
     def _read(self, question: Question, reply: Reply, agent: int, seen: Any) -> Read:

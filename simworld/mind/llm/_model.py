@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from simworld.mind.llm._schema import AnswerSchema
 
+FINISHES = ("stop", "length", "content_filter", "too_long")
+MOST_TOKENS = 10_000_000
+"""Tokens of one call above which a server's count is not believed; arbitrary, above every context window."""
 MAX_REPLY_CHARS = 64_000
 """Characters of a reply that are kept; arbitrary, far above any answer: what is longer is no answer."""
+
+_THOUGHTS = re.compile(r"<think(?:ing)?>(.*?)</think(?:ing)?>(.*)", re.DOTALL)
+"""A reasoning model's thoughts before its answer; some clients take them apart, with whichever tags."""
 
 type Messages = tuple[tuple[str, str], ...]
 """(role, text) in order; roles are ``system``, ``user``, ``assistant``."""
@@ -96,6 +103,8 @@ class Reply:
     """Sendings before the one that was answered."""
     served_by: str = ""
     """What the server says answered: a model's exact version."""
+    is_cached: bool = False
+    """Whether it came from a cache across runs, and cost nothing."""
 
 
 @runtime_checkable
@@ -144,7 +153,8 @@ class CallFailed(Exception):
     @property
     def may_be_billed(self) -> bool:
         """Whether the server may have done the work although no reply came back."""
-        return self.was_sent and self.kind in ("timeout", "connection")
+        # A proxy that gave up (502, 504) and an answer that cannot be read (200) may stand for work that was done.
+        return self.was_sent and (self.kind in ("timeout", "connection") or self.status in (200, 502, 504))
 
 
 class Stopped(Exception):
@@ -174,22 +184,23 @@ def replied(
     """Return a reply from what a server sent, which may be wrong in every part.
 
     Text is bounded and made writable as UTF-8. A reasoning model's thoughts stand before it between ``<think>`` tags,
-    as most servers send them, also where they came apart from it. Token counts that cannot be (not whole, negative,
-    more than the prompt has bytes or than ``max_tokens`` allows) are replaced by estimates.
+    as most servers send them, also where they came apart from it. Token counts that cannot be (missing, not whole,
+    negative, absurd) are replaced by estimates; a count above what was expected is believed: thinking is billed too.
     """
+    if (apart := _THOUGHTS.match(text)) is not None:
+        thoughts, text = thoughts or apart[1], apart[2]
     if isinstance(thoughts, str) and thoughts:
         text = f"<think>{thoughts}</think>{text}"
-    elif text.startswith("<thinking>"):
-        text = text.replace("<thinking>", "<think>", 1).replace("</thinking>", "</think>", 1)
     if len(text) > MAX_REPLY_CHARS:
         text, finish = "", "too_long"
     if finish == "too_long":
         served_by = ""  # a body that was not read to its end does not say
-    text = writable(text)
     said, wrote = usage or (0, 0)
-    most_in, most_out = request.n_bytes + 64 * len(request.messages), request.sampling.max_tokens
-    is_counted = type(said) is int and 0 < said <= most_in and type(wrote) is int and 0 <= wrote <= most_out
+    is_counted = type(said) is int and 0 < said <= MOST_TOKENS and type(wrote) is int and 0 <= wrote <= MOST_TOKENS
     if not is_counted:
-        said = estimated_tokens([t for _, t in request.messages])
-        wrote = most_out if finish == "too_long" else min(estimated_tokens([text]), most_out)
-    return Reply(text, finish or "stop", said, wrote, is_counted, seconds=seconds, served_by=served_by[:100])
+        said, most = estimated_tokens([t for _, t in request.messages]), request.sampling.max_tokens
+        wrote = most if finish == "too_long" else min(estimated_tokens([text]), most)
+    return Reply(
+        writable(text), finish if finish in FINISHES else "stop", said, wrote, is_counted, seconds=seconds,
+        served_by=writable(served_by[:100]),
+    )  # fmt: skip

@@ -15,7 +15,7 @@ _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 """What a reasoning model says to itself before it answers."""
 
 
-LONGEST_MENDED = 6_000
+LONGEST_MENDED = 3_000
 """Characters of a reply that is mended; arbitrary: what mends it takes time that grows with their square."""
 
 

@@ -36,10 +36,6 @@ class Rehearsed:
     samples: dict[str, tuple[int, int, Prompt]] = field(default_factory=dict)
     """By decision: step, agent and prompt of one call."""
 
-    def chars(self, model: str) -> int:
-        """Return all characters said to one model."""
-        return sum(c.system_chars + c.user_chars for (name, _), c in self.counts.items() if name == model)
-
 
 def _same(a: str, b: str) -> int:
     """Return how many characters two texts begin with in common."""

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
 _NAMES = re.compile(r"(^|_)(API)?(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
-SHORTEST = 8
-"""Characters of the shortest value that is taken for a secret; a shorter one would blot out ordinary words."""
+SHORTEST = 16
+"""Characters of the shortest value that is taken for a secret by its name; a shorter one could be an ordinary word."""
 
 
 _known: list[str] = []
 
 
-def learn_secrets() -> None:
-    """Read anew which values of the environment look like secrets by their names; before the first call of a run."""
+def learn_secrets(addresses: Iterable[str] = ()) -> None:
+    """Read anew what must not be shown: secrets of the environment, by their names, and credentials in addresses.
+
+    Done before the first call of a run.
+    """
     found = {
         value
         for name, value in os.environ.items()
-        if len(value) >= SHORTEST and not value.isdigit() and _NAMES.search(name)
+        if len(value) >= SHORTEST and not value.isdigit() and not value.isalpha() and _NAMES.search(name)
     }
+    for address in addresses:
+        parts = urlsplit(address)
+        found |= {word for word in (parts.password, parts.username) if word and len(word) >= 4}
     _known[:] = sorted(found, key=lambda value: (-len(value), value))
 
 

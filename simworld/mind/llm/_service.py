@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from simworld.schema import Record
 
-CARDS = ("full", "summary", "traits", "none")
 type Card = Literal["full", "summary", "traits", "none"]
 
 
@@ -45,7 +44,7 @@ class Service(Record):
     """Hard limit on the money the whole run may cost, US dollars."""
     max_tokens_total: int | None = Field(None, ge=0)
     """Hard limit on input and output tokens of the whole run."""
-    prices: dict[str, tuple[float, float]] = {}
+    prices: dict[str, tuple[NonNegativeFloat, NonNegativeFloat]] = {}
     """US dollars a million input and output tokens, by model, where litellm's table does not know or is wrong."""
     cache: str | None = None
     """File of a cache across runs."""

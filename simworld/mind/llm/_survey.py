@@ -59,7 +59,7 @@ def providers() -> list[Provider]:
 
 def servers(more: tuple[str, ...] = ()) -> list[Server]:
     """Ask the usual addresses of this machine, and those given, which models they have."""
-    learn_secrets()
+    learn_secrets(more)
     places = [*SERVERS, *(("given", base) for base in more)]
 
     async def ask_all() -> list[Server]:
@@ -71,7 +71,10 @@ def servers(more: tuple[str, ...] = ()) -> list[Server]:
 async def _ask(name: str, base: str) -> Server:
     import aiohttp
 
-    shown = without_credentials(base)
+    try:
+        shown = without_credentials(base)
+    except ValueError:
+        return Server(name, base, None, "this is no address")
     key = os.environ.get(KEY_VARIABLE)
     headers = {"Authorization": f"Bearer {key}"} if key and name == "given" else {}
     try:
@@ -88,5 +91,5 @@ async def _ask(name: str, base: str) -> Server:
         return Server(name, shown, None, f"no answer within {WAIT_S:g} s")
     except (aiohttp.ClientConnectorError, OSError):
         return Server(name, shown, None, "nothing answers")
-    except (aiohttp.ClientError, ValueError, KeyError, TypeError) as error:
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError, RecursionError) as error:
         return Server(name, shown, None, without_secrets(f"its answer cannot be read ({type(error).__name__})"))

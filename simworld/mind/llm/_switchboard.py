@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 from simworld.errors import ParameterError
 from simworld.mind.llm._cache import Cache, Cached
 from simworld.mind.llm._compatible import CompatibleModel
 from simworld.mind.llm._ledger import Budgeted, Ledger
-from simworld.mind.llm._limits import AdaptiveLimit, Limited, Retrying
+from simworld.mind.llm._limits import AdaptiveLimit, Limited, Pace, Retrying, Server
 from simworld.mind.llm._litellm import LiteLLMModel, Price, check_model, price_of
 from simworld.mind.llm._model import LanguageModel, Reply, Request, writable
-from simworld.mind.llm._secrets import learn_secrets
+from simworld.mind.llm._secrets import learn_secrets, without_credentials, without_secrets
 from simworld.mind.llm._service import Service
 from simworld.mind.llm._tape import MemoryTape, Tape, Taped, TapeLog, TapeModel
 
@@ -52,18 +54,22 @@ class Switchboard:
         self.ledger = Ledger(self.service.budget_usd, self.service.max_tokens_total)
         self.log = TapeLog(MemoryTape())
         self.stopped = False
-        """Whether something failed that ends the run: nothing more is sent."""
+        """Whether something ended the run: nothing more is sent."""
+        self.asking: set[asyncio.Task[Any]] = set()
+        """Tasks that ask for an agent."""
+        self._sending: set[asyncio.Task[Any] | None] = set()
+        """Those of them whose call is under way at a server."""
         self.is_waiting = is_waiting
         """Whether the run's tape is still to come, so that nothing may be asked yet."""
         self._speak = speak
         self._models: dict[str, LanguageModel] = {}
         self._prices: dict[str, Price | None] = {}
-        self._limits: dict[str, AdaptiveLimit] = {}
+        self._servers: dict[str, Server] = {}
         self._cache: Cache | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        learn_secrets()
+        learn_secrets(self.service.api_base.values())
 
     def keep(self, tape: Tape) -> None:
         """Keep every call from now on, and look there before asking; what is on it was spent."""
@@ -82,23 +88,22 @@ class Switchboard:
         if self.only_tape:
             return
         service = self.service
+        for base in service.api_base.values():
+            _check_address(base)
         asked = [name for name in names if name != HUMAN]
         for name in {*service.api_base, *service.prices} - {"", *asked}:
-            raise ParameterError(
-                f"an address or a price is given for {name!r}, but no agent has that model; models: {asked}"
-            )
+            raise ParameterError(f"an address or a price is given for {name!r}, which no agent has; models: {asked}")
         for name in asked:
-            base = self._base(name, asked)
-            if name.startswith(LOCAL):
-                if not base:
-                    raise ParameterError(
-                        f"model {name!r} needs the address of its server: --api-base http://127.0.0.1:8000/v1 "
-                        "(simworld doctor shows what answers here)"
-                    )
-            else:
-                check_model(name, has_base=base is not None)
-            if base is not None and not base.startswith(("http://", "https://")):
-                raise ParameterError(f"--api-base {base!r} is no address; give http://… or https://…")
+            base = self._base(name, asked) or ""
+            if not name.startswith(LOCAL):
+                check_model(name, has_base=bool(base))
+            elif name == LOCAL:
+                raise ParameterError(f"model {name!r} has no name; write {LOCAL}NAME, as its server calls it")
+            elif not base:
+                raise ParameterError(
+                    f"model {name!r} needs the address of its server: --api-base http://127.0.0.1:8000/v1 "
+                    "(simworld doctor shows what answers here)"
+                )
             if service.budget_usd is not None and self.price(name) is None:
                 raise ParameterError(
                     f"the price of {name!r} is unknown, so a budget in dollars cannot hold; give --price {name}=IN,OUT "
@@ -143,24 +148,51 @@ class Switchboard:
             client = CompatibleModel(name.removeprefix(LOCAL), base or "", service.timeout_s)
         else:
             client = LiteLLMModel(name, base, service.timeout_s)
-        limit = self._limits.setdefault(base or name, AdaptiveLimit(service.concurrency, max(service.backoff_s, 0.01)))
-        limited = Limited(
-            Budgeted(client, self.ledger, self.price(name), self._lose),
-            limit,
-            stopped=lambda: self.stopped,
-            requests_per_minute=service.requests_per_minute,
-            tokens_per_minute=service.tokens_per_minute,
-        )
+        budgeted = Budgeted(client, self.ledger, self.price(name), self.log, self._uncut)
+        limited = Limited(budgeted, self._server(base or name), lambda: self.stopped)
         asked: LanguageModel = Retrying(
             limited, retries=service.retries, backoff_s=service.backoff_s, stopped=lambda: self.stopped
         )
         if service.cache is not None:
-            self._cache = self._cache or Cache(Path(service.cache))
-            asked = Cached(asked, self._cache)
+            asked = Cached(asked, self._open_cache, without_credentials(base) if base else "")
         return Taped(asked, self.log)
 
-    def _lose(self, model: str, usd: float, tokens: int) -> None:
-        self.log.tape.lose(model, usd, tokens)
+    def _server(self, address: str) -> Server:
+        if address not in self._servers:
+            service = self.service
+            requests, tokens = service.requests_per_minute, service.tokens_per_minute
+            self._servers[address] = Server(
+                AdaptiveLimit(service.concurrency, max(service.backoff_s, 0.01)),
+                None if requests is None else Pace(requests),
+                None if tokens is None else Pace(tokens),
+            )
+        return self._servers[address]
+
+    def _open_cache(self) -> Cache:
+        if self._cache is None:
+            self._cache = Cache(Path(self.service.cache or ""))
+        return self._cache
+
+    @contextmanager
+    def _uncut(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        self._sending.add(task)
+        try:
+            yield
+        finally:
+            self._sending.discard(task)
+
+    def stop(self) -> None:
+        """Send nothing more: end every wait; calls under way finish, for they are paid for. On the loop's thread."""
+        self.stopped = True
+        for task in self.asking - self._sending - {asyncio.current_task()}:
+            task.cancel()
+
+    def stop_soon(self) -> None:
+        """Have `stop` done, from any thread or a signal's handler."""
+        self.stopped = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.stop)
 
     def person(self, request: Request) -> str:
         """Ask the person at the terminal; called in the thread that waits."""
@@ -230,9 +262,22 @@ class Switchboard:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        self.log.flush()
         for model in self._models.values():
             await model.close()
         await asyncio.sleep(0)  # lets transports close
+
+
+def _check_address(base: str) -> None:
+    try:
+        parts = urlsplit(base)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        parts, is_right = None, False
+    if not is_right or parts is None or parts.query or parts.fragment:
+        raise ParameterError(
+            f"--api-base {without_secrets(base)!r} is no address of a server; give http://HOST:PORT/v1, without a query"
+        )
 
 
 class _Person:

@@ -45,6 +45,15 @@ class Tally(NamedTuple):
     """Not usable however often it was asked, or impossible."""
 
 
+class Hold(NamedTuple):
+    """A call that is about to be sent, and what it may take at most."""
+
+    position: Position
+    model: str
+    usd: float
+    tokens: int
+
+
 class Tape(Protocol):
     """Where calls are kept."""
 
@@ -52,8 +61,12 @@ class Tape(Protocol):
         """Return the call that stands at a position."""
         ...
 
-    def write(self, calls: Sequence[Call]) -> None:
-        """Keep calls; when it returns they survive the death of the process."""
+    def write(self, calls: Sequence[Call], holds: Sequence[Hold] = (), freed: Sequence[Position] = ()) -> None:
+        """Keep calls and what is about to be sent; when it returns they survive the death of the process.
+
+        A call strikes out the hold of its position, as ``freed`` does for calls without a reply. Holds that are left
+        when the tape is opened again were sent by a process that died: they are lost money.
+        """
         ...
 
     def count(self, tallies: Sequence[Tally]) -> None:
@@ -81,7 +94,7 @@ class MemoryTape:
         """Return the call that stands at a position."""
         return self.calls.get(position)
 
-    def write(self, calls: Sequence[Call]) -> None:
+    def write(self, calls: Sequence[Call], holds: Sequence[Hold] = (), freed: Sequence[Position] = ()) -> None:
         """Keep calls."""
         self.calls.update((call.position, call) for call in calls)
 
@@ -95,7 +108,7 @@ class MemoryTape:
 
     def totals(self) -> Spent:
         """Return what all calls on it took."""
-        replies = [call.reply for call in self.calls.values()]
+        replies = [call.reply for call in self.calls.values() if not call.reply.is_cached]
         return Spent(
             sum(r.usd or 0.0 for r in replies), sum(usd for _, usd, _ in self._lost), len(replies),
             sum(r.input_tokens for r in replies), sum(r.output_tokens for r in replies), sum(n for *_, n in self._lost),
@@ -103,33 +116,60 @@ class MemoryTape:
 
 
 class TapeLog:
-    """Writes what arrives in one turn of the event loop as one transaction; nobody uses an answer before it is kept."""
+    """Writes what comes up in one turn of the event loop as one transaction; nobody goes on before it is kept."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._waiting: list[tuple[Call, asyncio.Future[None]]] = []
+        self._calls: list[Call] = []
+        self._holds: list[Hold] = []
+        self._freed: list[Position] = []
+        self._waiting: list[asyncio.Future[None]] = []
 
     async def put(self, request: Request, reply: Reply) -> None:
         """Keep one call; return when it is kept."""
-        call = Call(
-            request.position, request.model, request.prompt, request.messages, request.hashes, request.sampling,
-            request.seed, reply,
+        self._calls.append(
+            Call(
+                request.position, request.model, request.prompt, request.messages, request.hashes, request.sampling,
+                request.seed, reply,
+            )
         )  # fmt: skip
+        await self._kept()
+
+    async def hold(self, request: Request, usd: float, tokens: int) -> None:
+        """Keep that a call is about to be sent; return when that is kept."""
+        self._holds.append(Hold(request.position, request.model, usd, tokens))
+        await self._kept()
+
+    def free(self, request: Request) -> None:
+        """Strike out a hold with the next transaction: no reply came."""
+        self._freed.append(request.position)
+
+    def lose(self, model: str, usd: float, tokens: int) -> None:
+        """Keep what may have been billed beyond the replies that came."""
+        self.tape.lose(model, usd, tokens)
+
+    def flush(self) -> None:
+        """Write what nobody waits for."""
+        if self._freed:
+            self._write()
+
+    async def _kept(self) -> None:
         loop = asyncio.get_running_loop()
-        kept = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._write)
-        self._waiting.append((call, kept))
+        kept = loop.create_future()
+        self._waiting.append(kept)
         await kept
 
     def _write(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        calls, holds, freed, waiting = self._calls, self._holds, self._freed, self._waiting
+        self._calls, self._holds, self._freed, self._waiting = [], [], [], []
         failure: Exception | None = None
         try:
-            self.tape.write([call for call, _ in waiting])
+            self.tape.write(calls, holds, freed)
         except Exception as error:  # noqa: BLE001 - handed to everybody who waits
             failure = error
-        for _, kept in waiting:
+        for kept in waiting:
             if kept.done():  # who waited was cancelled
                 continue
             if failure is None:
