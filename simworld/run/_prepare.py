@@ -98,6 +98,8 @@ def prepare(
         raise ParameterError(f"replicate = {replicate!r} is not a whole number from 0 to 2**31 - 1")
     how: Asking = checked_params(Asking, dict(asking or {}))
     reach: Service = checked_params(Service, dict(service or {}))
+    if len({str(who) for who in seats or ()}) < len(seats or ()):
+        raise ParameterError(f"an agent is given two minds in seats {seats!r:.80}; give it one")
     if not all(isinstance(one, str) for one in (*models, *(seats or {}).values())):
         raise ParameterError(f"models and minds are named by texts, got {[*models, *(seats or {}).values()]!r:.80}")
     plan = Plan(

@@ -58,6 +58,12 @@ class Behaviour:
     """Agents whose every answer does not fit the schema."""
     fixed: str | None = None
     """What is answered to everything."""
+    status: int | None = None
+    """Status that everything is answered with."""
+    usage: tuple[int, int] | None = None
+    """Tokens in and out that every answer claims."""
+    served_by: str | None = None
+    """The model that every answer claims to come from."""
     echo_key: bool = False
     """Whether the answer repeats the key it was sent, as a careless or hostile server might."""
 
@@ -67,6 +73,7 @@ class Behaviour:
         found = json.loads(text)
         found["latency"] = Latency(**found["latency"])
         found["bad_agents"] = tuple(found["bad_agents"])
+        found["usage"] = found["usage"] and tuple(found["usage"])
         return cls(**found)
 
     def to_json(self) -> str:
@@ -141,6 +148,9 @@ class App:
             await asyncio.sleep(3600)
         if "response_format" in found and not how.takes_schema:
             await _json(send, 400, {"error": {"message": "response_format json_schema is not supported"}})
+            return
+        if how.status is not None:
+            await _json(send, how.status, {"error": {"message": "so it is"}})
             return
         fault = self._fault(key, nth)
         if fault:
@@ -217,6 +227,8 @@ class App:
             text = json.dumps({**json.loads(text), **_leak(scope)})
         said = sum(len(m["content"]) for m in messages) // 4
         usage: dict[str, Any] | None = {"prompt_tokens": said, "completion_tokens": max(1, len(text) // 4)}
+        if how.usage is not None:
+            usage = dict(zip(("prompt_tokens", "completion_tokens"), how.usage, strict=True))
         if fault == "wrong_usage":
             usage = {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": 10**15}
         elif fault == "no_usage":
@@ -224,7 +236,8 @@ class App:
         else:
             usage["total_tokens"] = sum(usage.values())  # type: ignore[union-attr, index]
         choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
-        reply = {"id": "x", "object": "chat.completion", "created": 1, "model": found["model"], "choices": [choice]}
+        reply = {"id": "x", "object": "chat.completion", "created": 1, "choices": [choice]}
+        reply["model"] = found["model"] if how.served_by is None else how.served_by
         await _json(send, 200, {**reply, **({} if usage is None else {"usage": usage})})
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 import simworld as sw
-from simworld.errors import ModelError, StorageError
+from simworld.errors import BudgetSpent, ModelError, StorageError
 from simworld.run import Run
 from tests.server import ANSWER_FAULTS, TRANSPORT_FAULTS, Latency, ModelServer, ServerProcess
 from tests.server.app import OTHER_FAULTS
@@ -243,14 +243,14 @@ def test_a_full_disk_stops_the_run_before_an_unkept_answer_is_used(
     calls = {"n": 0}
     write = SqliteTape.write
 
-    def full(self: SqliteTape, calls_: Any) -> None:
+    def full(self: SqliteTape, *what: Any) -> None:
         calls["n"] += 1
         if calls["n"] > 3:
             from simworld.run._store import writing
 
             with writing(self.journal):
                 raise sqlite3.OperationalError("database or disk is full")
-        write(self, calls_)
+        write(self, *what)
 
     with ModelServer() as server:
         reference = run_of(server.base, tmp_path / "reference", n_agents=10, steps=2)
@@ -260,3 +260,95 @@ def test_a_full_disk_stops_the_run_before_an_unkept_answer_is_used(
                 run_of(server.base, tmp_path / "run", n_agents=10, steps=2)
         assert sw.load_run(tmp_path / "run").status == "failed"
         assert sw.resume(tmp_path / "run").digest == reference.digest
+
+
+# -- ending -------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_asks_to_wait_for_a_day_ends_the_run_at_once(tmp_path: Path) -> None:
+    with ModelServer(faults={"rate_limit_after": 1.0}, retry_after_s=100_000) as server:
+        began = time.monotonic()
+        with pytest.raises(ModelError, match="asks to wait 100,000 s"):
+            run_of(server.base, tmp_path / "run", n_agents=6, steps=1, service={"concurrency": 2})
+        assert time.monotonic() - began < 10
+
+
+def test_a_call_that_is_wrong_ends_the_run_although_others_wait_for_their_minute(tmp_path: Path) -> None:
+    with ModelServer(status=401) as server:
+        began = time.monotonic()
+        with pytest.raises(ModelError, match="HTTP 401"):
+            run_of(server.base, tmp_path / "run", n_agents=12, steps=1, service={"requests_per_minute": 4})
+        assert time.monotonic() - began < 10
+        assert server.app.n <= 2
+
+
+def test_one_model_that_fails_loses_no_answer_of_another(tmp_path: Path) -> None:
+    with ModelServer(status=404) as wrong, ModelServer(latency=Latency(0.3)) as right:
+        both = {"local/a": wrong.base, "local/b": right.base}
+        call: dict[str, Any] = {"model": dict.fromkeys(both, 0.5), "service": {**HASTY, "api_base": both}}
+        with pytest.raises(ModelError, match="'local/a' cannot be asked"):
+            sw.run("friendship_paradox", n_agents=8, steps=1, out=tmp_path / "run", **call)
+        kept = sw.load_run(tmp_path / "run").calls
+        assert kept.height == len(right.app.answered) == 4
+        assert set(kept["model"]) == {"local/b"}
+
+
+def test_usage_beyond_what_was_allowed_is_believed_and_stops_the_run(tmp_path: Path) -> None:
+    """Thinking is billed: a server that reports 1,500 tokens where 60 were allowed has to be paid for them."""
+    service = {**HASTY, "prices": {"local/scripted": (1.0, 4.0)}, "concurrency": 1}
+    with ModelServer(usage=(600, 1500)) as server:
+        with pytest.raises(BudgetSpent):
+            run_of(server.base, tmp_path / "run", n_agents=20, steps=3, budget_usd=0.05, asking={"max_tokens": 60},
+                   service=service)  # fmt: skip
+        bill = len(server.app.answered) * (600 * 1e-6 + 1500 * 4e-6)
+    # It is seen only when the reply is there, so one call may go beyond.
+    assert bill <= 0.05 + 0.0066
+    assert sw.load_run(tmp_path / "run").calls["usd"].sum() == pytest.approx(bill)
+
+
+@pytest.mark.slow
+def test_what_was_under_way_when_it_was_killed_counts_against_the_budget(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with ServerProcess(latency=Latency(5.0)) as server:
+        process = start(server.base, out, "--price", "local/scripted=1,4", "--budget", "5")
+        until = time.monotonic() + 60
+        while time.monotonic() < until and server.log()["n"] < 40:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    with pytest.raises(BudgetSpent):
+        sw.resume(out, service={"budget_usd": 0.001})
+    (spent,) = sw.load_run(out).manifest["spending"]
+    assert spent["calls"] == 0
+    # Forty calls of some 2,500 bytes in and 1,024 tokens out, at a dollar and four dollars a million.
+    assert 40 * 1024 * 4e-6 < spent["lost_usd"] < 40 * (1024 * 4e-6 + 5000e-6)
+
+
+@pytest.mark.parametrize("lie", [{"served_by": "\ud800"}, {"served_by": "x" * 3_000_000}])
+def test_a_server_may_call_itself_anything(lie: dict[str, Any], tmp_path: Path) -> None:
+    with ModelServer(**lie) as server:
+        run = run_of(server.base, tmp_path / "run", n_agents=4, steps=1)
+        assert run.calls["served_by"].str.len_chars().max() <= 100
+        assert run.verify()
+
+
+def test_two_verifications_at_once_leave_the_network_as_it_was(tmp_path: Path) -> None:
+    import socket
+    import threading
+
+    with ModelServer() as server:
+        run = run_of(server.base, tmp_path / "run", n_agents=12, steps=3)
+        before = dict(socket.socket.__dict__)
+        found: list[Any] = []
+        threads = [threading.Thread(target=lambda: found.append(sw.verify(run.path))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        # Another run of the process goes on meanwhile.
+        other = run_of(server.base, tmp_path / "other", n_agents=4, steps=1)
+        for thread in threads:
+            thread.join()
+        assert other.status == "finished"
+    assert all(found)
+    assert len(found) == 2
+    assert dict(socket.socket.__dict__) == before

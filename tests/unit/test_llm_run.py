@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import simworld as sw
-from simworld.errors import BudgetSpent, ModelError, ParameterError, RunError, TapeError
+from simworld.errors import BudgetSpent, ModelError, ParameterError, RunError, TapeError, UsageError
 from simworld.mind.llm import KEY_VARIABLE
 from simworld.run import Run, execute, prepare, start_run
 from tests.server import Latency, ModelServer
@@ -517,3 +517,118 @@ def test_a_cache_serves_the_same_replicate_and_no_other(server: ModelServer, tmp
     assert not set(other.calls["seed"]) & set(first.calls["seed"])
     run_of(server, tmp_path / "seed", seed=4, n_agents=N, steps=1, **cache)
     assert server.app.n > sent + other.calls.height
+
+
+def test_cached_answers_cost_nothing_after_a_resume_either(server: ModelServer, tmp_path: Path) -> None:
+    cache = {"cache": str(tmp_path / "cache.sqlite"), "prices": {"local/scripted": (1.0, 4.0)}}
+    first = run_of(server, tmp_path / "first", service=cache, steps=2)
+    with pytest.raises(BudgetSpent):  # what is cached is free; the third step is not
+        run_of(server, tmp_path / "run", service=cache, budget_usd=0.004)
+    stopped = sw.load_run(tmp_path / "run")
+    assert stopped.steps == 2
+    (spent,) = stopped.manifest["spending"]
+    assert spent["cached"] >= first.calls.height
+    assert spent["input_tokens"] < 4000
+    done = sw.resume(stopped, service={"budget_usd": 1.0})
+    assert done.status == "finished"
+
+
+def test_a_cache_knows_which_server_answered(tmp_path: Path) -> None:
+    cache = {"cache": str(tmp_path / "cache.sqlite")}
+    with ModelServer() as one, ModelServer() as other:
+        run_of(one, tmp_path / "one", service=cache, steps=1)
+        run_of(other, tmp_path / "other", service=cache, steps=1)
+        assert other.app.n == one.app.n > 0
+
+
+def test_an_estimate_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    from simworld.run import rehearse
+
+    tried: list[Any] = []
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        tried.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    models = ("ollama/qwen3:0.3", "groq/llama-3.1-8b-instant:0.3", "gpt-4o-mini")
+    found = rehearse("friendship_paradox", params={"n_agents": 9}, steps=2, models=models)
+    assert len(found.models) == 3
+    assert tried == []
+    prices = {one.model: one.usd for one in found.models}
+    assert prices["ollama/qwen3"].high == 0
+    assert prices["gpt-4o-mini"].low > 0
+
+
+def test_a_one_file_scenario_is_resumed_only_with_the_prompts_it_began_with(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    (tmp_path / "hall.py").write_text(MESA, "utf-8")
+    prompt = tmp_path / "prompts" / "Say.md"
+    prompt.parent.mkdir()
+    blocks = "{% block question %}Loud?{% endblock %}{% block observation %}{{ noise }}{% endblock %}"
+    prompt.write_text(blocks, "utf-8")
+    with pytest.raises(BudgetSpent):
+        sw.run(f"{tmp_path / 'hall.py'}@Hall", steps=5, model="local/x", api_base=server.base, out=tmp_path / "run",
+               max_tokens_total=1500, asking={"max_tokens": 50})  # fmt: skip
+    prompt.write_text(blocks.replace("Loud?", "Quiet?"), "utf-8")
+    with pytest.raises(UsageError, match="have changed"):
+        sw.resume(tmp_path / "run", service={"max_tokens_total": 10**6})
+    done = sw.resume(tmp_path / "run", service={"max_tokens_total": 10**6}, allow_changed=True)
+    assert done.status == "finished"
+
+
+def test_a_tape_of_an_unfinished_run_is_repeated_as_far_as_it_goes(server: ModelServer, tmp_path: Path) -> None:
+    with pytest.raises(BudgetSpent):
+        run_of(server, tmp_path / "run", max_tokens_total=30_000)
+    stopped = sw.load_run(tmp_path / "run")
+    assert 0 < stopped.steps < STEPS
+    again = sw.run("friendship_paradox", tape=stopped, out=tmp_path / "again")
+    assert again.steps == stopped.steps
+    assert again.events.equals(stopped.events)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        ({"model": ["local/x", 5]}, "named by texts"),
+        ({"model": {"local/x": 1.5}}, "above 0 and at most 1"),
+        ({"seats": {0: "null", "0": "rules"}, "model": "local/x"}, "two minds"),
+        ({"seats": {0: "local/x:0.5"}}, "takes no share"),
+        ({"model": "local/"}, "has no name"),
+        ({"api_base": "http://[x"}, "no address"),
+        ({"api_base": "http://127.0.0.1:99999/v1"}, "no address"),
+        ({"api_base": "http://127.0.0.1:8000/v1?key=hunter2secret"}, "without a query"),
+        ({"service": {"prices": {"local/x": (-1, -1)}}}, "greater than or equal to 0"),
+        ({"replicate": 2**70}, "replicate"),
+    ],
+)
+def test_a_wrong_call_in_python_is_one_error_of_ours(call: dict[str, Any], said: str, tmp_path: Path) -> None:
+    call = {"model": "local/x", "api_base": "http://127.0.0.1:9/v1", **call}
+    with pytest.raises(UsageError, match=said) as caught:
+        sw.run("friendship_paradox", n_agents=4, steps=1, out=tmp_path / "run", **call)
+    assert "hunter2secret" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_shares_may_be_a_dict(server: ModelServer, tmp_path: Path) -> None:
+    run = run_of(server, tmp_path / "run", {"local/a": 0.25, "local/b": 0.5}, steps=1)
+    assert run.manifest["minds"] == {"local/b": 8, "local/a": 4, "rules": 4}
+
+
+def test_a_share_too_small_for_anybody_is_said(server: ModelServer, tmp_path: Path) -> None:
+    run = run_of(server, tmp_path / "run", ["local/a:0.02"], n_agents=4, steps=1)
+    assert run.manifest["minds"] == {"rules": 4}
+    assert any("local/a has no agent" in note for note in run.manifest["notes"])
+
+
+def test_an_address_with_a_password_is_kept_nowhere(tmp_path: Path) -> None:
+    with ModelServer(status=500) as server:
+        base = server.base.replace("http://", "http://reader:hunter2secret@")
+        with pytest.raises(ModelError) as caught:
+            sw.run("friendship_paradox", n_agents=3, steps=1, model="local/x", api_base=base, out=tmp_path / "run",
+                   service={"retries": 1, "backoff_s": 0.001})  # fmt: skip
+    assert "hunter2secret" not in str(caught.value)
+    assert b"hunter2secret" not in everything_under(tmp_path / "run")

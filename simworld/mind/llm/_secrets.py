@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 _NAMES = re.compile(r"(^|_)(API)?(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SHORTEST = 16
@@ -26,8 +27,9 @@ def learn_secrets(addresses: Iterable[str] = ()) -> None:
         if len(value) >= SHORTEST and not value.isdigit() and not value.isalpha() and _NAMES.search(name)
     }
     for address in addresses:
-        parts = urlsplit(address)
-        found |= {word for word in (parts.password, parts.username) if word and len(word) >= 4}
+        with contextlib.suppress(ValueError):  # no address; whoever uses it says so
+            parts = urlsplit(address)
+            found |= {word for word in (parts.password, parts.username) if word and len(word) >= 4}
     _known[:] = sorted(found, key=lambda value: (-len(value), value))
 
 
@@ -41,6 +43,4 @@ def without_secrets(text: str) -> str:
 
 def without_credentials(url: str) -> str:
     """Return an address without user, password, query and fragment, which may hold a key."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])

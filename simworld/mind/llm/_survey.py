@@ -71,10 +71,7 @@ def servers(more: tuple[str, ...] = ()) -> list[Server]:
 async def _ask(name: str, base: str) -> Server:
     import aiohttp
 
-    try:
-        shown = without_credentials(base)
-    except ValueError:
-        return Server(name, base, None, "this is no address")
+    shown = without_credentials(base)
     key = os.environ.get(KEY_VARIABLE)
     headers = {"Authorization": f"Bearer {key}"} if key and name == "given" else {}
     try:
@@ -87,6 +84,8 @@ async def _ask(name: str, base: str) -> Server:
                 return Server(name, shown, None, f"it answers with HTTP {answer.status}")
             found = (await answer.json(content_type=None))["data"]
             return Server(name, shown, tuple(str(each["id"])[:100] for each in found[:50]))
+    except aiohttp.InvalidURL:
+        return Server(name, shown, None, "this is no address")
     except TimeoutError:
         return Server(name, shown, None, f"no answer within {WAIT_S:g} s")
     except (aiohttp.ClientConnectorError, OSError):

@@ -19,7 +19,7 @@ from simworld.mind.llm._ledger import Budgeted, Ledger
 from simworld.mind.llm._limits import AdaptiveLimit, Limited, Pace, Retrying, Server
 from simworld.mind.llm._litellm import LiteLLMModel, Price, check_model, price_of
 from simworld.mind.llm._model import LanguageModel, Reply, Request, writable
-from simworld.mind.llm._secrets import learn_secrets, without_credentials, without_secrets
+from simworld.mind.llm._secrets import learn_secrets, without_credentials
 from simworld.mind.llm._service import Service
 from simworld.mind.llm._tape import MemoryTape, Tape, Taped, TapeLog, TapeModel
 
@@ -276,7 +276,8 @@ def _check_address(base: str) -> None:
         parts, is_right = None, False
     if not is_right or parts is None or parts.query or parts.fragment:
         raise ParameterError(
-            f"--api-base {without_secrets(base)!r} is no address of a server; give http://HOST:PORT/v1, without a query"
+            f"--api-base {without_credentials(base)!r} is no address of a server; give http://HOST:PORT/v1, "
+            "without a query"
         )
 
 
