@@ -265,17 +265,6 @@ def show(run: str | None) -> None:
         _tables.everything(out, _runs.find(run))
 
 
-@cli.command(short_help="Say what language models can be used here.")
-@option("--api-base", multiple=True, metavar="URL", help="Also ask the server at this address.")
-def doctor(api_base: tuple[str, ...]) -> None:
-    """Say which language models can be used here: keys, servers that answer, versions, and what to do next."""
-    from simworld.cli import _doctor, _progress
-
-    with _progress.waiting("asking servers on this machine"):
-        found = _doctor.examine(api_base)
-    _doctor.show(found)
-
-
 @cli.command(epilog=RUN_HELP, short_help="Write a run's tables or its graph for other programs.")
 @click.argument("run")
 @click.argument("format")
@@ -303,6 +292,17 @@ def new(folder: Path, force: bool) -> None:
     made = new_lab(folder, force=force)
     click.echo(f"{len(made)} files in {folder}")
     click.echo(f"next: cd {shlex.quote(str(folder))} && simworld list")
+
+
+@cli.command(short_help="Say what language models can be used here.")
+@option("--api-base", multiple=True, metavar="URL", help="Also ask the server at this address.")
+def doctor(api_base: tuple[str, ...]) -> None:
+    """Say which language models can be used here: keys, servers that answer, versions, and what to do next."""
+    from simworld.cli import _doctor, _progress
+
+    with _progress.waiting("asking servers on this machine"):
+        found = _doctor.examine(api_base)
+    _doctor.show(found)
 
 
 def main() -> None:
