@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import simworld as sw
-from simworld.errors import BudgetSpent, ModelError, ParameterError, RunError, TapeError, UsageError
+from simworld.errors import BudgetSpent, Interrupted, ModelError, ParameterError, RunError, TapeError, UsageError
 from simworld.mind.llm import KEY_VARIABLE
 from simworld.run import Run, execute, prepare, start_run
 from tests.server import Latency, ModelServer
@@ -401,6 +401,25 @@ def test_a_person_plays_among_models(server: ModelServer, tmp_path: Path) -> Non
     assert run.verify()  # nobody is asked again
     n = len(asked)
     assert n == run.calls.filter(pl.col("model") == "human").height
+
+
+def test_a_person_may_have_the_run_stopped_and_goes_on_later(server: ModelServer, tmp_path: Path) -> None:
+    call: dict[str, Any] = {"params": {"n_agents": 3}, "steps": 1, "seats": {"2": "human"}}
+    boards: list[Any] = []
+
+    def leaving(request: Any) -> str:
+        boards[0].stop_soon()  # as Ctrl-C does
+        return '{"choice": "none"}'
+
+    prepared = prepare("friendship_paradox", **call, speak=leaving)
+    boards.append(prepared.board)
+    path = start_run(prepared, tmp_path / "run")
+    with pytest.raises(Interrupted, match=r"stopped in step 1 of 1.*simworld resume"):
+        execute(prepared, path)
+    assert sw.load_run(path).status == "interrupted"
+    done = sw.resume(path, speak=lambda request: '{"choice": "none"}')
+    assert done.status == "finished"
+    assert done.calls.height == 1
 
 
 def test_prompts_show_as_much_of_the_persona_as_is_wanted(server: ModelServer, tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ class ModelMind:
             return_exceptions=True,
         )
         # Calls under way were let finish, so that what was paid for is kept; then the first failure ends the step.
-        failures = [each for each in found if isinstance(each, BaseException)]
-        for failure in sorted(failures, key=lambda each: isinstance(each, Stopped | asyncio.CancelledError)):
-            raise failure if not isinstance(failure, asyncio.CancelledError) else Stopped("the run was stopped")
+        if any(isinstance(each, BaseException) for each in found):
+            # It may have been another mind's; whoever is waited for first tells it.
+            raise self._board.failure or Stopped("the run was stopped")
         tally = [each[1] for each in found]  # type: ignore[index]
         n = Tally(
             question.step, self.label, question.decision.__name__, len(tally),
@@ -147,9 +147,9 @@ class ModelMind:
                 )
                 # Only the last bad answer is shown again: a prompt must not grow with every attempt.
                 messages, hashes = (*messages[:2], *more), (*hashes[:2], *(text_hash(text) for _, text in more))
-        except BaseException:
+        except BaseException as failure:
             if not board.stopped:
-                board.stop()
+                board.stop(failure)
             raise
         finally:
             board.asking.discard(task)

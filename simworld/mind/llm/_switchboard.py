@@ -55,6 +55,8 @@ class Switchboard:
         self.log = TapeLog(MemoryTape())
         self.stopped = False
         """Whether something ended the run: nothing more is sent."""
+        self.failure: BaseException | None = None
+        """What ended it; None when it was asked to stop."""
         self.asking: set[asyncio.Task[Any]] = set()
         """Tasks that ask for an agent."""
         self._sending: set[asyncio.Task[Any] | None] = set()
@@ -182,8 +184,10 @@ class Switchboard:
         finally:
             self._sending.discard(task)
 
-    def stop(self) -> None:
+    def stop(self, failure: BaseException | None = None) -> None:
         """Send nothing more: end every wait; calls under way finish, for they are paid for. On the loop's thread."""
+        if not self.stopped:
+            self.failure = failure
         self.stopped = True
         for task in self.asking - self._sending - {asyncio.current_task()}:
             task.cancel()
@@ -234,6 +238,8 @@ class Switchboard:
         done: Future[str] = Future()
 
         def job() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 done.set_result(work())
             except Exception as error:  # noqa: BLE001 - handed to the coroutine that asked
