@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import simworld as sw
-from simworld.mind.llm import CallFailed, Position, Reply, Request, Sampling, answer_schema
+from simworld.mind.llm import CallFailed, Hold, Position, Reply, Request, Sampling, answer_schema
 
 
 class Say(sw.Decision):
@@ -107,6 +107,29 @@ def in_turn(*outcomes: Outcome) -> Callable[[Request], Outcome]:
 def overloaded(after: float | None = None) -> CallFailed:
     """Return a 429."""
     return CallFailed("overloaded", "HTTP 429: slow down", retry_after_s=after, status=429)
+
+
+class Pocket:
+    """A purse in this process: what is written down before a sending, struck out, and lost."""
+
+    def __init__(self) -> None:
+        self.holds: list[Hold] = []
+        """Every hold there ever was."""
+        self.freed: list[Position] = []
+        self.lost: list[tuple[str, float, int]] = []
+
+    async def hold(self, request: Request, usd: float, tokens: int) -> None:
+        """Write down what is about to be sent; others run meanwhile, as while a tape is written."""
+        await asyncio.sleep(0)
+        self.holds.append(Hold(request.position, request.model, usd, tokens))
+
+    def free(self, request: Request) -> None:
+        """Strike out what was written down."""
+        self.freed.append(request.position)
+
+    def lose(self, model: str, usd: float, tokens: int) -> None:
+        """Write down what may be billed."""
+        self.lost.append((model, usd, tokens))
 
 
 # -- time -----------------------------------------------------------------------------------------------------------

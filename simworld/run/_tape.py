@@ -225,8 +225,10 @@ class SqliteTape:
         query = """
             SELECT model, count(*) FILTER (WHERE NOT is_cached), total(input_tokens) FILTER (WHERE NOT is_cached),
                    total(output_tokens) FILTER (WHERE NOT is_cached),
-                   CASE WHEN count(usd) = count(*) THEN total(usd) END, total(retries), total(NOT is_counted),
-                   coalesce(avg(seconds), 0), max(served_by), count(*) FILTER (WHERE is_cached)
+                   CASE WHEN count(usd) = count(*) THEN total(usd) END, total(retries) FILTER (WHERE NOT is_cached),
+                   total(NOT is_counted) FILTER (WHERE NOT is_cached),
+                   coalesce(avg(seconds) FILTER (WHERE NOT is_cached), 0), max(served_by),
+                   count(*) FILTER (WHERE is_cached)
             FROM calls GROUP BY model"""
         names = (
             "model", "calls", "input_tokens", "output_tokens", "usd", "retries", "estimated", "mean_seconds",

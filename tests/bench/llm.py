@@ -174,7 +174,7 @@ def bench(size: Size) -> Report:
                 Goal(f"{what}: throughput", rate, "×", at_least=0.95),
             ]
     report.notes += [
-        "inside the timing: a whole recorded run: folder, observation, prompt, call, tape, validation, commit, findings",
+        "inside the timing: a whole recorded run: observation, prompt, call, tape, validation, commit, findings",
         "the server runs beside it on the same processors; bare loops send the same prompts, seed and max_tokens",
     ]
     return report

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from simworld.mind.llm import MAX_REPLY_CHARS, CallFailed, LanguageModel, Reply, Request, Sampling, estimated_tokens
+from simworld.mind.llm._model import MOST_TOKENS
 from tests.llm import asked, completion, echo, http, odd_server
 from tests.server import Behaviour, Latency, ModelServer
 
@@ -130,6 +131,8 @@ class ClientContract(ModelContract):
     """The obligations of a client of an OpenAI-compatible server: what each fault of the server becomes."""
 
     cancelled_after_s = 0.1
+    reads_all = True
+    """Whether a body is read to its end, however long it is."""
 
     def client(self, base: str, timeout_s: float = 20.0) -> LanguageModel:
         """Return the client under test, connected with a server."""
@@ -273,6 +276,15 @@ class ClientContract(ModelContract):
         failed = self.failure()
         assert (failed.kind, failed.status, failed.retry_after_s) == ("server", status, None)
         assert failed.is_passing
+        assert not failed.may_be_billed
+
+    @pytest.mark.parametrize("status", [502, 504])
+    def test_a_proxy_that_gave_up(self, status: int) -> None:
+        failed, _ = self.odd(http(status, {"error": {"message": "upstream"}}))
+        assert isinstance(failed, CallFailed)
+        assert failed.kind in ("server", "timeout" if status == 504 else "server")
+        assert (failed.status, failed.is_passing) == (status, True)
+        assert failed.may_be_billed, "the server behind it may have done the work"
 
     def test_a_server_that_says_when_it_will_be_back(self) -> None:
         failed, _ = self.odd(http(503, {"error": {"message": "later"}}, Retry_After="9"))
@@ -316,6 +328,13 @@ class ClientContract(ModelContract):
         assert failed.kind == "server"
         assert failed.is_passing
 
+    def test_an_answer_that_cannot_be_read_may_be_billed(self) -> None:
+        """The work was done; only what came of it cannot be read."""
+        for content in (b"", b"<html>gateway</html>", b"{}", b'{"choices": [{"message": null}]}', b'{"choices": []}'):
+            failed, _ = self.odd(http(200, content))
+            assert isinstance(failed, CallFailed)
+            assert (failed.kind, failed.status, failed.may_be_billed) == ("server", 200, True), content
+
     @pytest.mark.parametrize(
         "content",
         [
@@ -346,18 +365,23 @@ class ClientContract(ModelContract):
         self.behave(faults={"ten_megabytes": 1.0})
         reply = self.one(asked(sampling=Sampling(0.5, 99)))
         assert (reply.finish, reply.text, reply.served_by) == ("too_long", "", "")
-        assert (reply.output_tokens, reply.is_counted) == (99, False), "it took all that was allowed"
+        expected = (2_500_000, True) if self.reads_all else (99, False)
+        assert (reply.output_tokens, reply.is_counted) == expected, "what the server says, or all that was allowed"
 
     def test_a_long_text_in_a_short_body_is_no_answer_either(self) -> None:
         self.behave(fixed="x" * (MAX_REPLY_CHARS + 1))
         reply = self.one(asked(sampling=Sampling(0.5, 99)))
         assert (reply.finish, reply.text, reply.served_by) == ("too_long", "", "")
-        assert (reply.output_tokens, reply.is_counted) == (99, False)
+        assert (reply.output_tokens, reply.is_counted) == ((MAX_REPLY_CHARS + 1) // 4, True)
         self.behave(fixed="x" * MAX_REPLY_CHARS)
         assert len(self.one().text) == MAX_REPLY_CHARS
         said, _ = self.odd(http(200, completion("x" * (MAX_REPLY_CHARS + 1))))
         assert isinstance(said, Reply)
         assert (said.finish, said.output_tokens, said.is_counted) == ("too_long", 3, True), "where the server says"
+        long = completion("x" * (MAX_REPLY_CHARS + 1), usage=None)
+        said, _ = self.odd(http(200, long), sampling=Sampling(0.5, 99))
+        assert isinstance(said, Reply)
+        assert (said.finish, said.text, said.output_tokens, said.is_counted) == ("too_long", "", 99, False)
 
     @pytest.mark.parametrize("fault", ["wrong_usage", "no_usage"])
     def test_counts_that_cannot_be_are_estimated(self, fault: str) -> None:
@@ -371,7 +395,9 @@ class ClientContract(ModelContract):
     @pytest.mark.parametrize(
         "usage",
         [
-            {"prompt_tokens": 10**9, "completion_tokens": 3}, {"prompt_tokens": 12, "completion_tokens": 257},
+            {"prompt_tokens": 10**9, "completion_tokens": 3}, {"prompt_tokens": 12, "completion_tokens": 10**9},
+            {"prompt_tokens": MOST_TOKENS + 1, "completion_tokens": 3},
+            {"prompt_tokens": 12, "completion_tokens": MOST_TOKENS + 1},
             {"prompt_tokens": 0, "completion_tokens": 3}, {"prompt_tokens": 12, "completion_tokens": -1},
         ],
     )  # fmt: skip
@@ -380,6 +406,32 @@ class ClientContract(ModelContract):
         assert isinstance(reply, Reply)
         assert not reply.is_counted
         assert reply.output_tokens == 1
+
+    @pytest.mark.parametrize("usage", [(12, 256), (12, 257), (100_000, 3), (1, 0), (MOST_TOKENS, MOST_TOKENS)])
+    def test_what_the_server_counts_is_believed(self, usage: tuple[int, int]) -> None:
+        """More than was said or allowed too: what a model thinks, and what a server adds to a prompt, is billed."""
+        counts = dict(zip(("prompt_tokens", "completion_tokens"), usage, strict=True))
+        reply, _ = self.odd(http(200, completion("hm", usage={**counts, "total_tokens": sum(usage)})))
+        assert isinstance(reply, Reply)
+        assert (reply.input_tokens, reply.output_tokens, reply.is_counted) == (*usage, True)
+        assert reply.text == "hm"
+
+    @pytest.mark.parametrize(
+        ("said", "finish"),
+        [("stop", "stop"), ("length", "length"), ("content_filter", "content_filter"), ("eos", "stop"),
+         ("tool_calls", "stop"), ("STOP \n", "stop"), (None, "stop"), ("too\ud800", "stop")],
+    )  # fmt: skip
+    def test_how_it_ended_is_one_of_four_words(self, said: str | None, finish: str) -> None:
+        choice = {"index": 0, "finish_reason": said, "message": {"role": "assistant", "content": "hm"}}
+        reply, _ = self.odd(http(200, completion("hm", choices=[choice])))
+        assert isinstance(reply, Reply)
+        assert (reply.finish, reply.text) == (finish, "hm")
+
+    def test_what_served_it_becomes_writable(self) -> None:
+        reply, _ = self.odd(http(200, completion("hm", model="a\ud800b" + "x" * 500)))
+        assert isinstance(reply, Reply)
+        assert reply.served_by.encode()
+        assert reply.served_by == ("a\ufffdb" + "x" * 500)[:100]
 
     def test_an_estimate_is_never_more_than_was_allowed(self) -> None:
         """What a reply is entered with stays below the worst case that was set aside for it."""
@@ -421,7 +473,8 @@ class ClientContract(ModelContract):
             ("<think>Hm.\n\nSo.</think>\n\nyes\n", {}, "<think>Hm.\n\nSo.</think>\n\nyes\n"),
             ("<think>\n\n</think>\n\nyes", {}, "<think>\n\n</think>\n\nyes"),
             ("<think>Hm.</think>I <thinking>b</thinking>", {}, "<think>Hm.</think>I <thinking>b</thinking>"),
-            ("<thinking>Hm.", {}, "<think>Hm."), ("<think>Hm.", {}, "<think>Hm."),
+            ("<thinking>Hm.", {}, "<thinking>Hm."), ("<think>Hm.", {}, "<think>Hm."),
+            ("<think></think>yes", {}, "yes"), ("<thinking></thinking>yes", {}, "yes"),
             ("so.</think>yes", {}, "so.</think>yes"), ("I <thinking> so", {}, "I <thinking> so"),
             ("yes", {"reasoning_content": "a\ud800b"}, "<think>a\ufffdb</think>yes"),
         ],

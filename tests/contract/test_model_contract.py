@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gzip
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -20,12 +22,14 @@ from simworld.mind.llm import (
     Cache,
     Cached,
     Call,
+    CallFailed,
     CompatibleModel,
     LanguageModel,
     Ledger,
     Limited,
     LiteLLMModel,
     MemoryTape,
+    Pace,
     Price,
     Request,
     Retrying,
@@ -35,9 +39,10 @@ from simworld.mind.llm import (
     TapeModel,
 )
 from simworld.mind.llm._compatible import seconds_of
+from simworld.mind.llm._limits import ServerLimits
 from simworld.run._tape import SqliteTape
 from tests.contract.model_contract import ClientContract, ModelContract, requests
-from tests.llm import ScriptedModel, asked, echo
+from tests.llm import Pocket, ScriptedModel, asked, completion, echo, http
 from tests.server import ANSWER_FAULTS, Behaviour, ModelServer
 
 # litellm silences these warnings of pydantic about litellm's own types; pytest turns them on again.
@@ -58,8 +63,26 @@ def litellm(base: str, timeout_s: float = 20.0) -> LanguageModel:
 
 
 class TestTheLeanClient(ClientContract):
+    reads_all = False
+
     def client(self, base: str, timeout_s: float = 20.0) -> LanguageModel:
         return compatible(base, timeout_s)
+
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "gzip, gzip"])
+    @pytest.mark.parametrize("has_length", [True, False])
+    def test_a_compressed_body_is_not_inflated(self, encoding: str, has_length: bool) -> None:
+        """None was asked for, and a small one can be gigabytes; only what it would hold is a chat completion."""
+        body = gzip.compress(json.dumps(completion("yes")).encode())
+        for content in (body, gzip.compress(b" " * 50_000_000, 1)):  # inflated, the second would be too long to read
+            answer = http(200, content, Content_Encoding=encoding)
+            if not has_length:
+                answer = answer.replace(f"Content-Length: {len(content)}\r\n".encode(), b"")
+            failed, got = self.odd(answer)
+            assert isinstance(failed, CallFailed)
+            assert (failed.kind, failed.status, failed.is_passing, failed.may_be_billed) == ("server", 200, True, True)
+            assert len(got) == 1
+            head = got[0].lower().partition(b"\r\n\r\n")[0].split(b"\r\n")
+            assert [line for line in head if line.startswith(b"accept-encoding")] == [b"accept-encoding: identity"]
 
 
 class TestLiteLLM(ClientContract):
@@ -118,25 +141,22 @@ class WithACache(WrapperContract):
 
 class TestCached(WithACache):
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        return Cached(inner, self.file)
+        return Cached(inner, lambda: self.file)
 
 
 class TestBudgeted(WrapperContract):
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        return Budgeted(inner, Ledger(budget_usd=1.0, max_tokens_total=10**7), Price(1e-7, 1e-7))
+        return Budgeted(inner, Ledger(budget_usd=1.0, max_tokens_total=10**7), Price(1e-7, 1e-7), Pocket())
 
 
 class TestUnpriced(WrapperContract):
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        return Budgeted(inner, Ledger(), None)
+        return Budgeted(inner, Ledger(), None, Pocket())
 
 
 class TestLimited(WrapperContract):
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        limit = AdaptiveLimit(3, 0.01)
-        return Limited(
-            inner, limit, stopped=lambda: False, requests_per_minute=10_000, tokens_per_minute=10_000_000
-        )  # fmt: skip
+        return Limited(inner, ServerLimits(AdaptiveLimit(3, 0.01), Pace(10_000), Pace(10_000_000)))
 
 
 class TestRetrying(WrapperContract):
@@ -148,11 +168,11 @@ class TestAllOfThem(WithACache):
     """The chain of a run."""
 
     def wrapped(self, inner: LanguageModel) -> LanguageModel:
-        tape = MemoryTape()
-        budgeted = Budgeted(inner, Ledger(1.0, 10**7), Price(1e-7, 1e-7), tape.lose)
-        limited = Limited(budgeted, AdaptiveLimit(3, 0.01), stopped=lambda: False)
+        log = TapeLog(MemoryTape())
+        budgeted = Budgeted(inner, Ledger(1.0, 10**7), Price(1e-7, 1e-7), log)
+        limited = Limited(budgeted, ServerLimits(AdaptiveLimit(3, 0.01)))
         retrying = Retrying(limited, retries=2, backoff_s=0.001, stopped=lambda: False)
-        return Taped(Cached(retrying, self.file), TapeLog(tape))
+        return Taped(Cached(retrying, lambda: self.file), log)
 
 
 class TestTheTape(ModelContract):
@@ -197,6 +217,12 @@ def untimed(call: Call) -> Call:
     return dataclasses.replace(call, reply=dataclasses.replace(call.reply, seconds=0.0))
 
 
+def uncounted(call: Call) -> Call:
+    return dataclasses.replace(
+        call, reply=dataclasses.replace(call.reply, input_tokens=0, output_tokens=0, is_counted=False)
+    )
+
+
 SAID = {
     "as a person": "Good morning, Zoë — \U0001f600!",
     "with thoughts": '<think>Hm, "maybe".</think>{"text": "yes", "loud": true}',
@@ -228,6 +254,10 @@ def test_both_clients_put_the_same_on_the_tape(fault: str, server: ModelServer, 
         calls_of(client, server, asks, tape)
     lean, wide = ({at: untimed(call) for at, call in tape.calls.items()} for tape in tapes)
     assert len(lean) == len(asks)
+    if fault == "ten_megabytes":  # only litellm reads to the end, where the server says what it counted
+        assert {call.reply.is_counted for call in lean.values()} == {False}
+        assert {call.reply.is_counted for call in wide.values()} == {True}
+        lean, wide = ({at: uncounted(call) for at, call in calls.items()} for calls in (lean, wide))
     assert lean == wide
 
 
@@ -248,7 +278,7 @@ def test_both_clients_hear_the_same(said: str, server: ModelServer) -> None:
     [
         ("<thinking>Hm</thinking>yes", "<think>Hm</think>yes"), ("<thinking>\n</thinking>yes", "<think>\n</think>yes"),
         ("<thinking>Hm</think>yes", "<think>Hm</think>yes"), ("<think>Hm</thinking>yes", "<think>Hm</think>yes"),
-        ("<thinking>Hm", "<think>Hm"), ("<think></think>yes", "yes"), ("<thinking></thinking>yes", "yes"),
+        ("<thinking>Hm", "<thinking>Hm"), ("<think></think>yes", "yes"), ("<thinking></thinking>yes", "yes"),
     ],
 )  # fmt: skip
 def test_both_clients_hear_thoughts_by_one_name_and_none_where_there_are_none(

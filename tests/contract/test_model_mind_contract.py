@@ -13,7 +13,7 @@ import pytest
 
 import simworld as sw
 from simworld.agent import PromptBook
-from simworld.errors import BudgetSpent, ModelError, RunError
+from simworld.errors import BudgetSpent, ModelError
 from simworld.mind import Mind, Question, possible
 from simworld.mind.llm import (
     AnswerSchema,
@@ -28,6 +28,7 @@ from simworld.mind.llm import (
     Reply,
     Request,
     Service,
+    Stopped,
     Switchboard,
     Taped,
 )
@@ -67,6 +68,11 @@ def agent_of(request: Request) -> int:
 def unequal(request: Request) -> float:
     """Return a time to answer that has nothing to do with the order asked, seconds."""
     return draw("latency", request.seed) / 100
+
+
+def sending(model: LanguageModel, board: Switchboard) -> LanguageModel:
+    """Wrap a model as a board does: its calls are kept, and finish when something ends the run."""
+    return Taped(Budgeted(model, board.ledger, None, board.log, board._uncut), board.log)
 
 
 class AModel(MindContract):
@@ -247,14 +253,14 @@ class TestAModel(AModel):
             mind.decide(self.question(range(3)))
         n = len(self.model.asked)
         for ids in (range(3), [7]):
-            with pytest.raises(RunError, match="'scripted' is asked after something ended the run"):
-                mind.decide(self.question(ids))  # not the bare signal by which calls tell each other
+            with pytest.raises(Stopped, match="'scripted' is asked after something ended the run"):
+                mind.decide(self.question(ids))
         assert len(self.model.asked) == n
 
     def test_who_asks_after_another_mind_ended_the_run_is_told_so(self) -> None:
         mind = self.asked_of()
         self.made[-1].stopped = True
-        with pytest.raises(RunError, match="ended the run"):
+        with pytest.raises(Stopped, match="ended the run"):
             mind.begin(self.question(range(3)))
         assert not self.model.asked
         assert self.made[-1]._thread is None, "nothing was begun"
@@ -275,7 +281,7 @@ class TestAModel(AModel):
         def script(request: Request) -> Outcome:
             return ModelError("down") if agent_of(request) == 0 else by_words(request)
 
-        mind = self.asked_of(script, wrapped=lambda model, board: Taped(model, board.log))
+        mind = self.asked_of(script, wrapped=sending)
         self.model._seconds = lambda request: 0.0 if agent_of(request) == 0 else 0.05
         with pytest.raises(ModelError, match="down"):
             mind.decide(self.question(range(10)))
@@ -285,7 +291,9 @@ class TestAModel(AModel):
 
     def test_a_budget_that_is_spent_ends_the_step(self) -> None:
         ledger = Ledger(max_tokens_total=1_200)
-        mind = self.asked_of(wrapped=lambda model, board: Budgeted(model, ledger, Price(0.0, 0.0)), max_tokens=100)
+        mind = self.asked_of(
+            wrapped=lambda model, board: Budgeted(model, ledger, Price(0.0, 0.0), board.log), max_tokens=100
+        )
         with pytest.raises(BudgetSpent):
             mind.decide(self.question(range(N)))
         assert 0 < ledger.tokens <= 1_200

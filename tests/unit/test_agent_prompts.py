@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
@@ -19,7 +19,8 @@ import simworld as sw
 from simworld.agent import PromptBook
 from simworld.errors import ScenarioError
 from simworld.mind import Columns, Question
-from simworld.mind.llm import CARDS, Prompt, answer_schema
+from simworld.mind.llm import Prompt, answer_schema
+from simworld.mind.llm._service import Card
 from simworld.persona import Persona
 from simworld.rng import Chance
 
@@ -521,7 +522,7 @@ def test_no_card(scenario: Any) -> None:
             assert "Who you are" not in text
 
 
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("card", get_args(Card.__value__))
 def test_what_is_private_to_one_is_in_nobody_elses_prompt(card: str, scenario: Any) -> None:
     found = prompts(scenario().Rest, [SEEN, SEEN], card=card, everyone=[ADA, BEN])
     ada, ben = found

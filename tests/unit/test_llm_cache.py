@@ -37,7 +37,7 @@ def numbered() -> ScriptedModel:
 
 def said(cache: Cache, asks: list[Request], model: ScriptedModel | None = None) -> list[Reply]:
     async def go() -> list[Reply]:
-        cached = Cached(model or numbered(), cache)
+        cached = Cached(model or numbered(), lambda: cache)
         return [await cached.complete(ask) for ask in asks]
 
     return asyncio.run(go())
@@ -71,6 +71,7 @@ def test_an_answer_from_the_cache_costs_nothing_and_took_no_retries(cache: Cache
     first, second = said(cache, [asked(**SAME), asked(**SAME)])
     assert (first.usd, first.retries) == (0.25, 2)
     assert (second.usd, second.retries, second.seconds) == (0.0, 0, 0.0)
+    assert (first.is_cached, second.is_cached) == (False, True)
     assert (second.text, second.finish, second.input_tokens, second.output_tokens) == ("answer 0", "stop", 40, 4)
 
 
@@ -81,9 +82,45 @@ def test_another_call_is_another_answer(changed: dict[str, Any], cache: Cache) -
     assert [reply.text for reply in said(cache, [same, other, same, other])] == ["answer 0", "answer 1"] * 2
 
 
+def test_another_server_is_another_answer(cache: Cache) -> None:
+    """The same name may stand for another model elsewhere."""
+    servers = ("", "http://127.0.0.1:8000/v1", "http://127.0.0.1:8001/v1")
+    assert cache_key(asked(**SAME)) == cache_key(asked(**SAME), "")
+    assert len({cache_key(asked(**SAME), server) for server in servers}) == 3
+
+    async def go() -> list[str]:
+        model = numbered()
+        return [(await Cached(model, lambda: cache, server).complete(asked(**SAME))).text for server in servers * 2]
+
+    assert asyncio.run(go()) == ["answer 0", "answer 1", "answer 2"] * 2
+
+
+def test_it_is_opened_when_it_is_needed_and_not_before(tmp_path: Path) -> None:
+    opened: list[Cache] = []
+
+    def open_cache() -> Cache:
+        if not opened:
+            opened.append(Cache(tmp_path / "cache.sqlite"))
+        return opened[0]
+
+    cached = Cached(numbered(), open_cache)
+    assert not list(tmp_path.iterdir())
+    assert asyncio.run(cached.complete(asked())).text == asyncio.run(cached.complete(asked())).text == "answer 0"
+    assert (tmp_path / "cache.sqlite").is_file()
+    opened[0].close()
+
+
+def test_a_cache_that_cannot_be_opened_is_told_to_who_asks_and_nothing_is_sent(tmp_path: Path) -> None:
+    model = numbered()
+    with pytest.raises(StorageError, match="--cache"):
+        asyncio.run(Cached(model, lambda: Cache(tmp_path)).complete(asked()))
+    assert not model.asked
+
+
 def test_all_of_them_have_keys_of_their_own() -> None:
-    keys = {cache_key(asked(**{**SAME, **changed})) for changed in ({}, *OTHERS.values())}
-    assert len(keys) == len(OTHERS) + 1
+    keys = [cache_key(asked(**{**SAME, **changed})) for changed in ({}, *OTHERS.values())]
+    keys += [cache_key(asked(**SAME), server) for server in ("http://a/v1", "http://b/v1")]
+    assert len(set(keys)) == len(OTHERS) + 3
 
 
 def test_two_agents_who_are_told_the_same_are_two_samples(cache: Cache) -> None:
@@ -136,7 +173,7 @@ def test_an_estimate_stays_an_estimate(cache: Cache) -> None:
 def test_a_failure_is_not_kept(cache: Cache) -> None:
     async def go() -> str:
         outcomes = [ZeroDivisionError(), "fine"]
-        cached = Cached(ScriptedModel(lambda request: outcomes.pop(0)), cache)
+        cached = Cached(ScriptedModel(lambda request: outcomes.pop(0)), lambda: cache)
         with pytest.raises(ZeroDivisionError):
             await cached.complete(asked())
         return (await cached.complete(asked())).text
@@ -167,7 +204,7 @@ def test_the_first_answer_stays(cache: Cache) -> None:
 def test_closing_what_is_behind_leaves_the_file_open(cache: Cache) -> None:
     async def go() -> None:
         model = ScriptedModel()
-        await Cached(model, cache).close()
+        await Cached(model, lambda: cache).close()
         assert model.closed == 1
 
     asyncio.run(go())
@@ -183,7 +220,7 @@ from tests.llm import ScriptedModel, asked
 cache, name = Cache(Path(sys.argv[1])), sys.argv[2]
 model = ScriptedModel(lambda request: f"{name} {request.position.agent}")
 async def go():
-    cached = Cached(model, cache)
+    cached = Cached(model, lambda: cache)
     return [(await cached.complete(asked(i))).text for i in range(300)]
 asyncio.run(go())
 cache.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import simworld.mind.llm._limits as limits
-from simworld.errors import BudgetSpent, ModelError
+from simworld.errors import BudgetSpent, ModelError, StorageError
 from simworld.mind.llm import (
     MAX_REPLY_CHARS,
     AdaptiveLimit,
@@ -24,16 +26,20 @@ from simworld.mind.llm import (
     Limited,
     MemoryTape,
     Price,
+    Purse,
     Reply,
     Request,
     Retrying,
     Sampling,
+    Service,
     Spent,
+    Switchboard,
     Taped,
     TapeLog,
 )
-from simworld.mind.llm._model import Stopped, replied
-from tests.llm import ScriptedModel, asked, at_once, in_turn, jumping, overloaded, turns
+from simworld.mind.llm._limits import ServerLimits
+from simworld.mind.llm._model import MOST_TOKENS, replied
+from tests.llm import Pocket, ScriptedModel, asked, at_once, in_turn, jumping, overloaded, turns
 
 PRICE = Price(0.000_01, 0.000_03)
 
@@ -61,11 +67,13 @@ def chain(
     retries: int = 0,
     backoff_s: float = 0.1,
     most: int = 1000,
-    lost: Callable[[str, float, int], None] = lambda model, usd, tokens: None,
+    purse: Purse | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    sending: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Retrying:
     """Return the wrappers of a run: retries around limits around a budget that is held for each sending."""
-    limited = Limited(Budgeted(inner, ledger, price, lost), AdaptiveLimit(most, 0.01), stopped=stopped)
+    budgeted = Budgeted(inner, ledger, price, purse or Pocket(), sending)
+    limited = Limited(budgeted, ServerLimits(AdaptiveLimit(most, 0.01)), stopped)
     return Retrying(limited, retries=retries, backoff_s=backoff_s, stopped=stopped)
 
 
@@ -84,7 +92,6 @@ def test_a_call_is_entered_with_what_it_took() -> None:
     assert ledger.usd == pytest.approx(reply.usd)
     assert (ledger.calls, ledger.input_tokens, ledger.output_tokens, ledger.tokens) == (1, 100, 10, 110)
     assert (ledger.under_way, ledger.lost_usd, ledger.lost_tokens, ledger.n_unpriced) == (0, 0.0, 0, 0)
-    assert ledger.by_model == {"scripted": 1}
 
 
 def test_a_price_of_nothing_is_a_price() -> None:
@@ -118,7 +125,10 @@ def test_what_is_lost_is_entered_apart() -> None:
 KINDS = [
     (CallFailed("timeout", "late"), True), (CallFailed("connection", "reset"), True),
     (CallFailed("connection", "nobody listens", was_sent=False), False), (CallFailed("server", "500"), False),
-    (overloaded(), False),
+    (overloaded(), False), (CallFailed("server", "500", status=500), False),
+    (CallFailed("server", "503", status=503), False),
+    (CallFailed("server", "no chat completion", status=200), True), (CallFailed("server", "502", status=502), True),
+    (CallFailed("server", "504", status=504), True),
 ]  # fmt: skip
 
 
@@ -127,8 +137,9 @@ def test_what_may_be_billed_is_entered_each_time(failure: CallFailed, is_lost: b
     usd, tokens = worst(asked(2))
 
     def after(script: Any, retries: int) -> tuple[Ledger, list[tuple[str, float, int]]]:
-        ledger, told = Ledger(), []
-        model = chain(ScriptedModel(script), ledger, retries=retries, lost=lambda *lost: told.append(lost))
+        ledger, purse = Ledger(), Pocket()
+        told = purse.lost
+        model = chain(ScriptedModel(script), ledger, retries=retries, purse=purse)
         at_once(everybody(model, [asked(2)]))
         assert (ledger.lost_usd, ledger.lost_tokens) == (
             pytest.approx(sum(t[1] for t in told)),
@@ -146,31 +157,31 @@ def test_what_may_be_billed_is_entered_each_time(failure: CallFailed, is_lost: b
 
 
 def test_a_call_that_is_wrong_itself_is_not_billed() -> None:
-    ledger, told = Ledger(), []
+    ledger, purse = Ledger(), Pocket()
     wrong = CallFailed("wrong", "HTTP 401: no such key", status=401)
     with pytest.raises(ModelError, match="no such key"):
-        at_once(chain(ScriptedModel(in_turn(wrong)), ledger, lost=lambda *lost: told.append(lost)).complete(asked()))
-    assert (told, ledger.lost_usd, ledger.lost_tokens) == ([], 0.0, 0)
+        at_once(chain(ScriptedModel(in_turn(wrong)), ledger, purse=purse).complete(asked()))
+    assert (purse.lost, ledger.lost_usd, ledger.lost_tokens) == ([], 0.0, 0)
 
 
 def test_an_error_nobody_foresaw_may_be_billed() -> None:
     """Nobody knows how far the sending had got."""
-    ledger, told = Ledger(), []
-    model = chain(ScriptedModel(in_turn(ZeroDivisionError())), ledger, lost=lambda *lost: told.append(lost), retries=3)
+    ledger, purse = Ledger(), Pocket()
+    model = chain(ScriptedModel(in_turn(ZeroDivisionError())), ledger, purse=purse, retries=3)
     with pytest.raises(ZeroDivisionError):
         at_once(model.complete(asked()))
     usd, tokens = worst(asked())
-    assert told == [("scripted", usd, tokens)]
+    assert purse.lost == [("scripted", usd, tokens)]
     assert (ledger.lost_usd, ledger.lost_tokens, ledger.under_way) == (usd, tokens, 0)
 
 
 def test_without_a_price_the_tokens_are_lost_all_the_same() -> None:
-    ledger, told = Ledger(), []
+    ledger, purse = Ledger(), Pocket()
     script = in_turn(CallFailed("timeout", "late"), counted(5, 5))
-    model = chain(ScriptedModel(script), ledger, None, lost=lambda *lost: told.append(lost), retries=1)
+    model = chain(ScriptedModel(script), ledger, None, purse=purse, retries=1)
     at_once(model.complete(asked()))
     tokens = worst(asked())[1]
-    assert told == [("scripted", 0.0, tokens)]
+    assert purse.lost == [("scripted", 0.0, tokens)]
     assert (ledger.lost_usd, ledger.lost_tokens) == (0.0, tokens)
 
 
@@ -227,7 +238,7 @@ def test_the_tape_and_the_ledger_agree() -> None:
         ledger, tape = Ledger(), MemoryTape()
         outcomes = {i: [CallFailed("timeout", "late")] * (i % 3) + [counted(50 + i, i + 1)] for i in range(30)}
         inner = ScriptedModel(lambda request: outcomes[request.position.agent].pop(0))
-        model = Taped(chain(inner, ledger, retries=5, most=8, lost=tape.lose), TapeLog(tape))
+        model = Taped(chain(inner, ledger, retries=5, most=8, purse=TapeLog(tape)), TapeLog(tape))
         found = await everybody(model, [asked(i) for i in range(30)])
         assert all(isinstance(each, Reply) for each in found)
         spent = tape.totals()
@@ -346,7 +357,7 @@ def test_a_call_that_is_cancelled_under_way_may_be_billed_too() -> None:
     async def go() -> None:
         ledger, tape = Ledger(), MemoryTape()
         inner = ScriptedModel(seconds=lambda request: 9.0)
-        model = chain(inner, ledger, most=2, lost=tape.lose)
+        model = chain(inner, ledger, most=2, purse=TapeLog(tape))
         tasks = [asyncio.create_task(model.complete(asked(i))) for i in range(5)]
         await asyncio.sleep(1)
         for task in tasks:
@@ -407,17 +418,20 @@ def test_who_waits_for_the_budget_is_not_sent_when_the_run_has_ended() -> None:
     """Waiting for the others' worst case is waiting too: nothing is sent, and paid, after something ended the run."""
 
     async def go() -> None:
-        ended = False
         usd, _ = worst(asked())
-        ledger = Ledger(budget_usd=usd * 1.5)
+        board, ledger = Switchboard(), Ledger(budget_usd=usd * 1.5)
         inner = ScriptedModel(lambda request: counted(1, 1), seconds=lambda request: 1.0)
-        model = chain(inner, ledger, stopped=lambda: ended)
+        model = chain(inner, ledger, stopped=lambda: board.stopped, sending=board._uncut)
         tasks = [asyncio.create_task(model.complete(asked(i))) for i in range(3)]
+        board.asking.update(tasks)
         await asyncio.sleep(0.5)
-        ended = True
+        board.stop()
+        await turns()
+        assert [task.done() for task in tasks] == [False, True, True], "who waits is told at once"
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(each) for each in found] == [Reply, Stopped, Stopped]
+        assert [type(each) for each in found] == [Reply, asyncio.CancelledError, asyncio.CancelledError]
         assert len(inner.asked) == 1
+        assert (ledger.calls, ledger.under_way, ledger.lost_usd, ledger.lost_tokens) == (1, 0, 0.0, 0)
 
     at_once(go())
 
@@ -455,7 +469,11 @@ class Careless:
         if not is_failed or kind in ("timeout", "connection"):
             self.usd += self._price.of(said, wrote)
             self.tokens += said + wrote
-        return CallFailed(kind, "it failed") if is_failed else counted(said, wrote)
+        if is_failed:
+            return CallFailed(kind, "it failed")
+        if chance.random() < 0.2:  # it does not say what it will bill: less is estimated
+            return Reply("hm", "stop", chance.randint(0, said), chance.randint(0, wrote), is_counted=False)
+        return counted(said, wrote)
 
 
 @settings(max_examples=120, deadline=None)
@@ -497,48 +515,146 @@ def test_the_bill_is_never_above_the_budget(
             assert any(usd > left[0] - 1e-9 or wanted > left[1] for usd, wanted in stopped)
 
 
+NO_USAGE: tuple[Any, ...] = (
+    None, (0, 0), (12, None), ([], {}), (float("nan"), 1), (-5, 10**12), (12, -1), (MOST_TOKENS + 1, 1),
+    (1, MOST_TOKENS + 1), (True, True), ("many", None), (1.5, 2.5), (None, None), (0, 3),
+)  # fmt: skip
+
+
 def test_a_lying_server_does_not_break_the_budget() -> None:
-    """Counts are believed only up to what was asked and allowed, so the ledger's worst case is one."""
+    """Counts that cannot be are estimated, and the estimate is never more than was set aside."""
     request = asked(sampling=Sampling(None, 16))
     usd, tokens = worst(request)
     for text in ("", "x", "word " * 2_000, "x" * 1_000_000):
-        for usage in (
-            None,
-            (0, 0),
-            (12, None),
-            (request.n_bytes + 129, 16),
-            ([], {}),
-            (float("nan"), 1),
-            (-5, 10**12),
-            (10**9, 1),
-            (1, 17),
-            (True, True),
-            ("many", None),
-            (1.5, 2.5),
-            (None, None),
-        ):
+        for usage in NO_USAGE:
             for thoughts in (None, "", "hm " * 1_000, "x" * 100_000, 7, ["x"]):
                 reply = replied(
                     request, text, finish="stop", usage=usage, seconds=0.0, served_by="", thoughts=thoughts
                 )  # fmt: skip
+                assert not reply.is_counted, usage
+                assert 0 < reply.input_tokens <= request.n_bytes, (text[:10], usage)
+                assert 0 <= reply.output_tokens <= 16, (text[:10], usage)
                 assert reply.input_tokens + reply.output_tokens <= tokens, (text[:10], usage)
                 assert PRICE.of(reply.input_tokens, reply.output_tokens) <= usd, (text[:10], usage)
+
+
+@pytest.mark.parametrize("usage", [(1, 0), (12, 17), (10_000, 3), (12, 40_000), (MOST_TOKENS, MOST_TOKENS)])
+def test_what_a_server_counts_is_believed_and_priced_also_above_what_was_allowed(usage: tuple[int, int]) -> None:
+    """A model's thinking is billed too, and no server says beforehand how much it will think."""
+    usd, tokens = worst(asked(sampling=Sampling(None, 16)))
+
+    def script(request: Request) -> Reply:
+        return replied(request, "hm", finish="stop", usage=usage, seconds=0.0, served_by="")
+
+    for ledger in (Ledger(), Ledger(budget_usd=usd * 1.5), Ledger(max_tokens_total=int(tokens * 1.5))):
+        purse, inner = Pocket(), ScriptedModel(script)
+        model = chain(inner, ledger, purse=purse)
+        reply = at_once(model.complete(asked(sampling=Sampling(None, 16))))
+        assert (reply.input_tokens, reply.output_tokens, reply.is_counted) == (*usage, True)
+        assert reply.usd == ledger.usd == pytest.approx(PRICE.of(*usage))
+        assert (ledger.input_tokens, ledger.output_tokens, ledger.tokens) == (*usage, sum(usage))
+        assert (purse.lost, ledger.lost_usd, ledger.lost_tokens) == ([], 0.0, 0)
+        if ledger.is_limited and sum(usage) > tokens:
+            with pytest.raises(BudgetSpent):  # it is above the limit now; nothing more is sent
+                at_once(model.complete(asked(sampling=Sampling(None, 16))))
+            assert len(inner.asked) == 1
 
 
 def test_a_reply_that_is_too_long_took_all_that_was_allowed() -> None:
     """Nobody counts ten megabytes to estimate them; where the server does say, it is believed."""
     request = asked(sampling=Sampling(None, 16))
     for text, thoughts in (("x" * (MAX_REPLY_CHARS + 1), None), ("x", "y" * MAX_REPLY_CHARS)):
-        for usage in (None, (12, 17), (12, None), (-5, 3)):
+        for usage in (None, (12, None), (-5, 3), (12, MOST_TOKENS + 1)):
             reply = replied(
                 request, text, finish="stop", usage=usage, seconds=0.0, served_by="x", thoughts=thoughts
             )  # fmt: skip
             assert (reply.text, reply.finish, reply.served_by) == ("", "too_long", "")
             assert (reply.output_tokens, reply.is_counted) == (16, False)
-        reply = replied(request, text, finish="stop", usage=(12, 9), seconds=0.0, served_by="", thoughts=thoughts)
-        assert (reply.finish, reply.input_tokens, reply.output_tokens, reply.is_counted) == ("too_long", 12, 9, True)
+        for wrote in (9, 17, 16_001):
+            reply = replied(
+                request, text, finish="stop", usage=(12, wrote), seconds=0.0, served_by="x", thoughts=thoughts
+            )  # fmt: skip
+            assert (reply.text, reply.finish, reply.served_by) == ("", "too_long", "")
+            assert (reply.input_tokens, reply.output_tokens, reply.is_counted) == (12, wrote, True)
     cut = replied(request, "", finish="too_long", usage=None, seconds=0.0, served_by="x")
     assert (cut.output_tokens, cut.is_counted, cut.served_by) == (16, False, "")
+
+
+# -- what is written down before and after --------------------------------------------------------------------------
+
+
+def test_what_was_not_counted_is_lost_up_to_the_worst_case() -> None:
+    """The estimate may be too low; the budget holds all the same."""
+    usd, tokens = worst(asked())
+    for price in (PRICE, None):
+        ledger, purse = Ledger(), Pocket()
+        inner = ScriptedModel(lambda request: Reply("hm", "stop", 50, 2, is_counted=False))
+        reply = at_once(chain(inner, ledger, price, purse=purse).complete(asked()))
+        rest = usd - PRICE.of(50, 2) if price else 0.0
+        assert purse.lost == [("scripted", pytest.approx(rest), tokens - 52)]
+        assert (ledger.lost_usd, ledger.lost_tokens) == (pytest.approx(rest), tokens - 52)
+        assert (ledger.calls, ledger.tokens) == (1, tokens)
+        assert reply.usd == (pytest.approx(PRICE.of(50, 2)) if price else None)
+
+
+@pytest.mark.parametrize("limit", [{"budget_usd": 10.0}, {"max_tokens_total": 10**6}])
+def test_with_a_limit_each_sending_is_written_down_before_it_is_made(limit: dict[str, Any]) -> None:
+    held: list[tuple[int, int]] = []
+    outcomes: list[Any] = [overloaded(), CallFailed("timeout", "late"), counted(5, 5)]
+
+    def script(request: Request) -> Any:
+        held.append((len(purse.holds), len(purse.freed)))
+        return outcomes.pop(0)
+
+    usd, tokens = worst(asked())
+    purse = Pocket()
+    at_once(chain(ScriptedModel(script), Ledger(**limit), retries=5, purse=purse).complete(asked()))
+    assert held == [(1, 0), (2, 1), (3, 2)], "and struck out when no reply came; a reply strikes it out on the tape"
+    assert purse.holds == [(asked().position, "scripted", usd, tokens)] * 3
+    assert purse.lost == [("scripted", usd, tokens)]
+
+
+def test_without_a_limit_nothing_is_written_down_before() -> None:
+    purse = Pocket()
+    outcomes: list[Any] = [overloaded(), CallFailed("timeout", "late"), counted(5, 5)]
+    model = chain(ScriptedModel(lambda request: outcomes.pop(0)), Ledger(), retries=5, purse=purse)
+    at_once(model.complete(asked()))
+    assert (purse.holds, purse.freed, len(purse.lost)) == ([], [], 1)
+
+
+def test_what_could_not_be_written_down_is_not_sent() -> None:
+    class Torn(Pocket):
+        async def hold(self, request: Request, usd: float, tokens: int) -> None:
+            raise StorageError("cannot write journal.sqlite: full")
+
+    ledger, inner = Ledger(budget_usd=10.0), ScriptedModel()
+    with pytest.raises(StorageError, match="full"):
+        at_once(chain(inner, ledger, purse=Torn()).complete(asked()))
+    assert not inner.asked
+    assert (ledger.under_way, ledger._held_usd, ledger.lost_usd, ledger.lost_tokens) == (0, 0.0, 0.0, 0)
+
+
+def test_who_is_cancelled_while_it_is_written_down_has_sent_and_lost_nothing() -> None:
+    async def go() -> None:
+        ledger, purse, inner = Ledger(budget_usd=10.0), Pocket(), ScriptedModel()
+        task = asyncio.create_task(chain(inner, ledger, purse=purse).complete(asked()))
+        await asyncio.sleep(0)
+        assert ledger.under_way == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (inner.asked, purse.lost, purse.freed) == ([], [], [asked().position])
+        assert (ledger.under_way, ledger._held_usd, ledger.lost_usd, ledger.lost_tokens) == (0, 0.0, 0.0, 0)
+
+    at_once(go())
+
+
+def test_a_price_below_nothing_is_refused() -> None:
+    """It would make room in a budget that there is not."""
+    for price in ((-1.0, 1.0), (1.0, -1e-9), (float("nan"), 1.0)):
+        with pytest.raises(ValidationError):
+            Service(prices={"local/x": price})
+    assert Service(prices={"local/x": (0.0, 0.0)}).prices == {"local/x": (0.0, 0.0)}
 
 
 def test_waiting_is_in_nobodys_way() -> None:

@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import simworld.mind.llm._limits as limits
+import simworld.mind.llm._switchboard as switchboard
 from simworld.errors import ModelError
-from simworld.mind.llm import AdaptiveLimit, CallFailed, Limited, Reply, Request, Retrying, Sampling
-from simworld.mind.llm._limits import LONGEST_WAIT_S, PROBES, PROBES_AT_FIRST, STREAK, STREAK_AT_FIRST
-from simworld.mind.llm._model import Stopped
-from tests.llm import ScriptedModel, asked, at_once, echoed, in_turn, jumping, overloaded, turns
+from simworld.mind import Question
+from simworld.mind.llm import (
+    AdaptiveLimit,
+    AnswerSchema,
+    Asking,
+    CallFailed,
+    LanguageModel,
+    Limited,
+    ModelMind,
+    Pace,
+    Prompt,
+    Reply,
+    Request,
+    Retrying,
+    Sampling,
+    Service,
+    Stopped,
+    Switchboard,
+    answer_schema,
+)
+from simworld.mind.llm._limits import LONGEST_WAIT_S, PROBES, PROBES_AT_FIRST, STREAK, STREAK_AT_FIRST, ServerLimits
+from simworld.rng import Chance
+from simworld.run._tape import SqliteTape
+from tests.llm import Say, ScriptedModel, asked, at_once, echoed, in_turn, jumping, overloaded, turns
 
 BROKEN = CallFailed("server", "HTTP 500: something broke", status=500)
 TIMEOUT = CallFailed("timeout", "no answer within 5 s")
@@ -36,8 +62,8 @@ def going() -> bool:
     return False
 
 
-def limited(model: Any, limit: AdaptiveLimit, stopped: Callable[[], bool] = going, **rates: int) -> Limited:
-    return Limited(model, limit, stopped=stopped, **rates)
+def limited(model: Any, limit: AdaptiveLimit, stopped: Callable[[], bool] = going, **paces: Pace) -> Limited:
+    return Limited(model, ServerLimits(limit, **paces), stopped)
 
 
 async def taken(limit: AdaptiveLimit, n: int) -> list[float]:
@@ -215,6 +241,18 @@ def test_the_longer_of_two_pauses_holds() -> None:
             limit.failed(overloaded(after=first), since)
             limit.failed(overloaded(after=second), other)
             assert 9.0 <= await limit.acquire() - began < 9.1
+
+    at_once(go())
+
+
+def test_no_server_stops_everybody_for_longer_than_the_longest_wait() -> None:
+    async def go() -> None:
+        for after in (LONGEST_WAIT_S, LONGEST_WAIT_S + 1, 10.0**9):
+            limit = AdaptiveLimit(8, 1.0)
+            (since,) = await taken(limit, 1)
+            began = now()
+            limit.failed(overloaded(after=after), since)
+            assert LONGEST_WAIT_S <= await limit.acquire() - began < LONGEST_WAIT_S + 0.1
 
     at_once(go())
 
@@ -587,40 +625,129 @@ def test_when_the_run_ends_nothing_that_waits_is_sent() -> None:
     at_once(go())
 
 
+def most_within(times: Sequence[float], seconds: float, amounts: Sequence[float] | None = None) -> float:
+    """Return the most starts, or what they amount to, that any span of so many seconds has."""
+    taken = sorted(zip(times, amounts or [1.0] * len(times), strict=True))
+    return max(sum(n for at, n in taken if begin <= at < begin + seconds - 1e-6) for begin, _ in taken)
+
+
 def test_requests_a_minute() -> None:
     async def go() -> list[float]:
         model = ScriptedModel()
-        chain = limited(model, AdaptiveLimit(100, 1.0), requests_per_minute=30)
+        chain = limited(model, AdaptiveLimit(100, 1.0), requests=Pace(30))
         began = now()
         await asyncio.gather(*(chain.complete(asked(i)) for i in range(120)))
+        assert [request.position.agent for request in model.asked] == list(range(120)), "first come, first served"
         return [at - began for at in model.times]
 
     times = at_once(go())
-    assert len(times) == 120
-    assert sum(at <= 1.0 for at in times) <= 31
-    assert 120 <= max(times) <= 240
-    for start in range(0, 240, 5):
-        assert sum(start <= at < start + 60 for at in times) <= 61, "a full bucket and a minute's worth"
+    assert times == pytest.approx([2.0 * i for i in range(120)], abs=1e-3), "evenly, and without a burst"
+    assert most_within(times, 60.0) == 30
 
 
 def test_tokens_a_minute() -> None:
     async def go() -> list[float]:
         model = ScriptedModel()
-        chain = limited(model, AdaptiveLimit(100, 1.0), tokens_per_minute=2_000)
+        chain = limited(model, AdaptiveLimit(100, 1.0), tokens=Pace(2_000))
         began = now()
         asks = [asked(i, sampling=Sampling(None, 420)) for i in range(12)]
-        assert all(480 < ask.n_bytes // 4 + 420 <= 520 for ask in asks)
+        amounts.extend(ask.n_bytes // 4 + 420 for ask in asks)
+        assert all(480 < amount <= 520 for amount in amounts)
         await asyncio.gather(*(chain.complete(ask) for ask in asks))
+        assert model.asked == asks, "first come, first served"
         return [at - began for at in model.times]
 
+    amounts: list[float] = []
     times = at_once(go())
-    assert sum(at < 1.0 for at in times) <= 4
-    assert 100 < max(times) < 180
+    assert times == pytest.approx([sum(amounts[:i]) * 0.03 for i in range(12)], abs=1e-3)
+    assert most_within(times, 60.0) <= 5
+    assert most_within(times, 60.0, amounts) <= 2_000 + max(amounts), "the last one may reach into the next minute"
+
+
+@pytest.mark.parametrize("per_minute", [1, 7, 60, 1_000])
+@pytest.mark.parametrize("most", [1, 3, 1_000])
+def test_no_minute_has_more_than_it_may(per_minute: int, most: int) -> None:
+    """Whenever they come: all at once, one by one, after a while of nothing; and whatever becomes of them."""
+    chance = random.Random(per_minute * most)
+
+    async def go() -> list[float]:
+        def script(request: Request) -> Any:
+            return BROKEN if chance.random() < 0.1 else echoed(request)
+
+        model = ScriptedModel(script, seconds=lambda request: chance.random())
+        chain = limited(model, await answering(most, 0.01), requests=Pace(per_minute))
+        tasks = []
+        for i in range(3 * per_minute + 5):
+            tasks.append(asyncio.create_task(chain.complete(asked(i))))
+            if chance.random() < 0.1:
+                await asyncio.sleep(chance.choice([0.001, 1.0, 30.0, 100.0]) / per_minute * 3)
+            if chance.random() < 0.1:
+                chance.choice(tasks).cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return model.times
+
+    times = at_once(go())
+    assert len(times) > 2 * per_minute
+    assert most_within(times, 60.0) <= per_minute
+
+
+def test_who_comes_first_has_the_first_turn() -> None:
+    async def go() -> None:
+        pace, order = Pace(60), []
+
+        async def one(i: int) -> None:
+            await pace.wait(1 + i % 3)
+            order.append((i, now()))
+
+        began = now()
+        tasks = [asyncio.create_task(one(i)) for i in range(9)]
+        await asyncio.sleep(1.5)
+        tasks[4].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert [i for i, _ in order] == [0, 1, 2, 3, 5, 6, 7, 8]
+        assert [at - began for _, at in order] == pytest.approx([0, 1, 3, 6, 9, 12, 13, 15], abs=1e-3)
+        await asyncio.sleep(1000)
+        began = now()
+        await pace.wait()
+        assert now() == began, "what was not used is no debt"
+        await pace.wait()
+        assert now() - began == pytest.approx(1.0, abs=1e-3), "and no credit"
+
+    at_once(go())
+
+
+def test_requests_and_tokens_a_minute_hold_together() -> None:
+    """A large call delays those behind it by its tokens; they must not come in one instant then."""
+
+    async def go() -> list[float]:
+        model = ScriptedModel()
+        chain = limited(model, AdaptiveLimit(1_000, 1.0), requests=Pace(30), tokens=Pace(20_000))
+        sizes = [33_000, *[10] * 80]
+        asks = [asked(i, user="", system="", sampling=Sampling(None, size)) for i, size in enumerate(sizes)]
+        await asyncio.gather(*(chain.complete(ask) for ask in asks))
+        assert model.asked == asks
+        return model.times
+
+    times = at_once(go())
+    assert most_within(times, 60.0) <= 30
+
+
+def test_one_turn_belongs_to_who_has_a_place() -> None:
+    """Who waits for a place takes no turn from the minute of those who have one."""
+
+    async def go() -> list[float]:
+        model = ScriptedModel(seconds=lambda request: 10.0)
+        chain = limited(model, AdaptiveLimit(1, 1.0), requests=Pace(60))
+        began = now()
+        await asyncio.gather(*(chain.complete(asked(i)) for i in range(3)))
+        return [at - began for at in model.times]
+
+    assert at_once(go()) == pytest.approx([0.0, 10.0, 20.0], abs=1e-3)
 
 
 def test_one_call_above_the_tokens_of_a_minute_is_not_waited_for_forever() -> None:
     async def go() -> Reply:
-        chain = limited(ScriptedModel(), AdaptiveLimit(1, 1.0), tokens_per_minute=10)
+        chain = limited(ScriptedModel(), AdaptiveLimit(1, 1.0), tokens=Pace(10))
         return await chain.complete(asked(sampling=Sampling(None, 5_000)))
 
     assert at_once(go()).text
@@ -771,3 +898,167 @@ def test_a_run_that_ends_while_a_call_pauses_is_noticed_before_it_is_sent_again(
         return len(model.asked)
 
     assert at_once(go()) == 1
+
+
+# -- when the run ends ----------------------------------------------------------------------------------------------
+
+NAME = "local/x"
+
+
+class Plain:
+    """Makes prompts of one line."""
+
+    def render(self, question: Question, schema: AnswerSchema) -> list[Prompt]:
+        return [Prompt("Decide.", f"You are agent {agent}.") for agent in question.ids.tolist()]
+
+    def again(self, fault: str) -> str:
+        return f"No: {fault}"
+
+
+def asking(n: int) -> Question:
+    return Question(
+        decision=Say, purpose="Say", ids=np.arange(n), occurrences=0, observe=[{}] * n, chance=Chance(17), step=1,
+        n_agents=n,
+    )  # fmt: skip
+
+
+def connected(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, **service: Any) -> tuple[Switchboard, ModelMind]:
+    """Return a board with the whole chain of a run around a model in this process, and a mind on it."""
+    monkeypatch.setattr(switchboard, "CompatibleModel", lambda name, base, timeout_s: model)
+    how: dict[str, Any] = {"api_base": {"": "http://127.0.0.1:9/v1"}, "prices": {NAME: (1.0, 1.0)}, **service}
+    board = Switchboard(Service(**how))
+    chain: LanguageModel = board.connect(NAME, [NAME])
+    return board, ModelMind(NAME, board, Plain(), model=chain, asking=Asking(max_tokens=1_000))
+
+
+def from_the_second(failure: CallFailed) -> Callable[[Request], Any]:
+    return lambda request: failure if request.position.agent else echoed(request)
+
+
+WAITS: dict[str, tuple[dict[str, Any], Callable[[Request], Any], int]] = {
+    "for a place": ({"concurrency": 1}, echoed, 1),
+    "for the requests of a minute": ({"requests_per_minute": 1}, echoed, 1),
+    "for the tokens of a minute": ({"tokens_per_minute": 1_000}, echoed, 1),
+    "to be sent again": ({"backoff_s": 60.0}, from_the_second(BROKEN), 4),
+    "as long as the server says": ({"backoff_s": 0.1}, from_the_second(overloaded(after=100.0)), 4),
+    "for a place in a pause": ({"concurrency": 2}, from_the_second(overloaded(after=100.0)), 2),
+    "for the budget in tokens": ({"max_tokens_total": 2_000}, echoed, 1),
+    "for the budget in dollars": ({"budget_usd": 0.002}, echoed, 1),
+}
+"""What all but the first call wait for: how the server is reached, what it says, how many calls are sent at once."""
+
+
+@pytest.mark.parametrize(("service", "script", "n_sent"), WAITS.values(), ids=WAITS)
+def test_a_stop_ends_every_wait_at_once_and_lets_the_call_under_way_finish(
+    service: dict[str, Any], script: Any, n_sent: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = ScriptedModel(script, seconds=lambda request: 0.0 if request.position.agent else 5.0)
+    board, mind = connected(model, monkeypatch, **service)
+    tape = SqliteTape(tmp_path / "journal.sqlite")
+    board.keep(tape)
+    question = asking(4)
+
+    async def go() -> None:
+        began = now()
+        schema = answer_schema(Say)
+        whole = asyncio.create_task(mind._ask_all(question, schema, mind._renderer.render(question, schema)))
+        await asyncio.sleep(1)
+        assert (len(board.asking), len(board._sending), len(model.asked)) == (4, 1, n_sent)
+        lost = board.ledger.lost_usd, board.ledger.lost_tokens
+        board.stop()
+        await turns()
+        assert now() - began == pytest.approx(1.0, abs=0.01)
+        assert board.asking == board._sending
+        assert len(board.asking) == 1
+        with pytest.raises(Stopped):
+            await whole
+        assert now() - began == pytest.approx(5.0, abs=0.01), "only the call under way was waited for"
+        assert (len(model.asked), model.under_way) == (n_sent, 0)
+        ledger = board.ledger
+        assert (ledger.calls, ledger.under_way, ledger._held_usd, ledger._held_tokens) == (1, 0, 0.0, 0)
+        assert (ledger.lost_usd, ledger.lost_tokens) == lost == (0.0, 0), "what was not sent is not lost"
+        assert [server.limit.under_way for server in board._servers.values()] == [0]
+        await asyncio.sleep(1_000)
+        assert len(model.asked) == n_sent, "nor does anything come later"
+
+    at_once(go())
+    board.log.flush()
+    assert tape.calls()["agent"].to_list() == [0]
+    assert tape._read("SELECT count(*) FROM holds") == [(0,)]
+    assert tape.totals().calls == 1
+    tape.close()
+
+
+def test_a_call_under_way_that_fails_after_a_stop_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ScriptedModel(lambda request: RESET, seconds=lambda request: 5.0)
+    board, mind = connected(model, monkeypatch, budget_usd=1.0)
+    question = asking(3)
+
+    async def go() -> None:
+        began = now()
+        schema = answer_schema(Say)
+        whole = asyncio.create_task(mind._ask_all(question, schema, mind._renderer.render(question, schema)))
+        await asyncio.sleep(1)
+        board.stop()
+        board.stop()  # a second time changes nothing
+        with pytest.raises(Stopped):
+            await whole
+        assert now() - began == pytest.approx(5.0, abs=0.01)
+        assert len(model.asked) == 3
+        assert board.ledger.lost_tokens == board.log.tape.totals().lost_tokens > 3_000, "it may be billed all the same"
+
+    at_once(go())
+
+
+def test_a_stop_in_the_instant_of_an_answer_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has left the server, and is not on the tape yet."""
+
+    def script(request: Request) -> Any:
+        asyncio.get_running_loop().call_soon(board.stop)
+        return echoed(request)
+
+    model = ScriptedModel(script, seconds=lambda request: 1.0)
+    board, mind = connected(model, monkeypatch, concurrency=2, budget_usd=1.0)
+    question = asking(5)
+
+    async def go() -> None:
+        schema = answer_schema(Say)
+        with pytest.raises(Stopped):
+            await mind._ask_all(question, schema, mind._renderer.render(question, schema))
+        assert len(model.asked) == board.ledger.calls == board.log.tape.totals().calls == 2
+        assert board.ledger.lost_tokens == 0
+
+    at_once(go())
+
+
+def test_a_stop_from_another_thread_ends_the_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # real time: the board has a thread and a loop of its own
+    is_asked = threading.Event()
+
+    def seconds(request: Request) -> float:
+        is_asked.set()
+        return 0.3
+
+    model = ScriptedModel(echoed, seconds=seconds)
+    board, mind = connected(model, monkeypatch, concurrency=1)
+    try:
+        wait = mind.begin(asking(50))
+        assert is_asked.wait(5.0)
+        began = time.monotonic()
+        threading.Thread(target=board.stop_soon).start()
+        with pytest.raises(Stopped):
+            wait()
+        assert time.monotonic() - began < 3.0, "fifty, one after the other, would take 15 s"
+        assert len(model.asked) == board.ledger.calls == board.log.tape.totals().calls == 1
+        with pytest.raises(Stopped, match="'local/x' is asked after something ended the run"):
+            mind.begin(asking(1))
+    finally:
+        board.close()
+    assert len(model.asked) == 1
+
+
+def test_a_board_that_never_began_can_be_stopped() -> None:
+    board = Switchboard()
+    board.stop_soon()
+    assert board.stopped
+    board.close()

@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 
+from simworld.errors import ParameterError
 from simworld.mind.llm import (
     KEY_VARIABLE,
     CallFailed,
     CompatibleModel,
     LiteLLMModel,
+    Service,
+    Switchboard,
     learn_secrets,
     without_credentials,
     without_secrets,
 )
+from simworld.mind.llm._secrets import SHORTEST
 from tests.llm import asked, completion, http, odd_server
 from tests.server import Behaviour, ModelServer
 
@@ -59,6 +63,7 @@ def test_a_secret_is_known_by_its_name(name: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("OPENAI_API_KEY", "a" * 40), ("A_TOKEN", "Donaudampfschifffahrt"), ("A_SECRET", KEY[: SHORTEST - 1]),
         ("OPENAI_API_KEY", "none"), ("API_KEY", ""), ("MAX_TOKENS", "100000000"), ("EDITOR", KEY),
         ("API_TOKEN", "100000000"), ("KEYBOARD_LAYOUT", "de-nodeadkeys"), ("MONKEY", "capuchin"),
         ("KEYSTONE", "arch-top"),
@@ -73,11 +78,80 @@ def test_what_is_no_secret_is_left_alone(name: str, value: str, monkeypatch: pyt
 
 
 def test_a_secret_that_begins_with_another_is_hidden_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("A_KEY", "abcdefgh")
-    monkeypatch.setenv("B_KEY", "abcdefgh-ijklmnop")
-    monkeypatch.setenv("C_KEY", "abcdefgh")
+    short, long = "abcdefgh-1234567", "abcdefgh-1234567-ijklmnop"
+    monkeypatch.setenv("A_KEY", short)
+    monkeypatch.setenv("B_KEY", long)
+    monkeypatch.setenv("C_KEY", short)
     learn_secrets()
-    assert without_secrets("abcdefgh-ijklmnop abcdefgh") == "*** ***"
+    assert without_secrets(f"{long} {short}") == "*** ***"
+
+
+def test_the_shortest_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SHORTEST == 16
+    monkeypatch.setenv("A_KEY", KEY[:SHORTEST])
+    learn_secrets()
+    assert without_secrets(f"it is {KEY[:SHORTEST]}.") == "it is ***."
+
+
+@pytest.mark.parametrize(
+    ("address", "hidden", "shown"),
+    [
+        ("https://ada:open-sesame@gateway.example/v1", "open-sesame", "gateway.example"),
+        (f"https://{KEY}@gateway.example/v1", KEY, "gateway"),
+        ("https://ada-lovelace:pass@h/v1", "ada-lovelace", "lovelace"),
+        ("https://ada:pass@h/v1", "pass", "ada"),
+        ("https://a:b@h/v1", "", "a b h v1"),
+        ("http://127.0.0.1:8000/v1", "", "127.0.0.1 8000 v1"),
+    ],
+)
+def test_credentials_in_addresses_are_secrets_too(address: str, hidden: str, shown: str) -> None:
+    """A person who writes them down there has chosen them: no length or look makes them a secret."""
+    learn_secrets(["http://127.0.0.1:1/v1", address])
+    said = without_secrets(f"{hidden} {shown}")
+    assert said == f"{'***' if hidden else ''} {shown}"
+    learn_secrets()
+    assert without_secrets(f"{hidden} {shown}") == f"{hidden} {shown}", "those of the run before are forgotten"
+
+
+def test_a_board_learns_the_credentials_of_every_address() -> None:
+    bases = {"": "http://user-one:open-sesame-1@127.0.0.1:9/v1", "local/b": "http://open-sesame-2@127.0.0.1:9/v1"}
+    Switchboard(Service(api_base=bases)).close()
+    assert without_secrets("user-one open-sesame-1 open-sesame-2 127.0.0.1") == "*** *** *** 127.0.0.1"
+
+
+GOOD = (
+    "http://127.0.0.1:8000/v1", "https://gateway.example/v1", "http://[::1]:8000/v1", "http://u:p4ss@host:1/v1",
+    "http://localhost", "https://h:65535/",
+)  # fmt: skip
+BAD = (
+    "", "127.0.0.1:8000", "localhost:8000/v1", "ftp://host/v1", "http://", "http:///v1", "http://host:port/v1",
+    "http://host:0/v1", "http://host:99999/v1", "http://host:-1/v1", "http://[::1/v1", "http://host/v1?key=1",
+    "http://host/v1#top", "file:///etc/passwd",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("base", GOOD)
+def test_an_address_of_a_server_is_taken(base: str) -> None:
+    board = Switchboard(Service(api_base={"": base}))
+    board.check(["local/x"])
+    board.close()
+
+
+@pytest.mark.parametrize("base", BAD)
+@pytest.mark.parametrize("name", ["", "local/x"])
+def test_what_is_no_address_of_a_server_is_refused(base: str, name: str) -> None:
+    board = Switchboard(Service(api_base={"": GOOD[0], name: base}))
+    with pytest.raises(ParameterError, match=r"--api-base .*http://HOST:PORT/v1"):
+        board.check(["local/x"])
+    board.close()
+
+
+def test_a_refused_address_is_shown_without_its_password() -> None:
+    board = Switchboard(Service(api_base={"": "http://ada:open-sesame@host:port/v1"}))
+    with pytest.raises(ParameterError, match="no address of a server") as caught:
+        board.check(["local/x"])
+    assert "open-sesame" not in str(caught.value)
+    board.close()
 
 
 @pytest.mark.parametrize(

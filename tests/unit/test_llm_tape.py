@@ -20,9 +20,14 @@ import pytest
 
 from simworld.errors import CorruptRunError, StorageError, TapeError
 from simworld.mind.llm import (
+    Budgeted,
     Call,
+    CallFailed,
+    Hold,
+    Ledger,
     MemoryTape,
     Position,
+    Price,
     Reply,
     Request,
     Sampling,
@@ -159,14 +164,26 @@ def test_spending_totals_and_tallies(journal: Path) -> None:
         tape.write([call(asked(9, step=9, model="free"), Reply("x", "stop", 1, 2, False, None, served_by="free-1"))])
         tape.lose("scripted", 0.5, 300)
         tape.lose("scripted", 0.25, 100)
+        tape.lose("silent", 0.125, 50)
+        cached = Reply("hm", "stop", 1_000, 1_000, usd=0.0, is_cached=True)
+        tape.write([call(asked(5, step=9, model="known"), cached)])
         tape.count([Tally(1, "scripted", "Say", 4, 1, 1, 1, 1)])
         tape.count([Tally(1, "scripted", "Say", 2, 2, 0, 0, 0), Tally(2, "scripted", "Say", 1, 0, 0, 0, 1)])
+        assert tape.tallies == [], "where they can be written they are kept nowhere else"
     with opened(journal, is_read_only=True) as tape:
         spent = tape.totals()
         assert spent.usd == pytest.approx(0.12)
-        assert (spent.lost_usd, spent.lost_tokens, spent.calls) == (0.75, 400, 13)
+        assert (spent.lost_usd, spent.lost_tokens, spent.calls) == (0.875, 450, 13)
         assert spent.input_tokens == sum(c.reply.input_tokens for c in CALLS) + 1
-        free, scripted = tape.spending()
+        assert spent.output_tokens == sum(c.reply.output_tokens for c in CALLS) + 2
+        free, known, scripted, silent = tape.spending()
+        nothing = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "usd": 0.0, "retries": 0, "estimated": 0}
+        assert known.items() >= {"model": "known", **nothing, "cached": 1, "lost_usd": 0.0, "lost_tokens": 0}.items()
+        assert silent == {"model": "silent", **nothing, "mean_seconds": 0.0, "served_by": "", "cached": 0,
+                          "lost_usd": 0.125, "lost_tokens": 50}  # fmt: skip
+        assert (free["cached"], scripted["cached"]) == (0, 0)
+        assert scripted["input_tokens"] == sum(c.reply.input_tokens for c in CALLS)
+        assert scripted["output_tokens"] == sum(c.reply.output_tokens for c in CALLS)
         assert (free["model"], free["calls"], free["usd"], free["estimated"], free["served_by"]) == (
             "free",
             1,
@@ -183,6 +200,19 @@ def test_spending_totals_and_tallies(journal: Path) -> None:
         assert scripted["usd"] == pytest.approx(0.12)
         assert scripted["mean_seconds"] == pytest.approx(0.25)
         assert tape.answers().rows() == [(1, "scripted", "Say", 6, 3, 1, 1, 1), (2, "scripted", "Say", 1, 0, 0, 0, 1)]
+
+
+def test_answers_from_a_cache_are_counted_apart(journal: Path) -> None:
+    """What they are and how long they took says nothing of what the model of this run took."""
+    with opened(journal) as tape:
+        tape.write(CALLS)
+        (before,) = tape.spending()
+        cached = Reply("hm", "stop", 1_000, 1_000, is_counted=False, usd=0.0, served_by="z", is_cached=True)
+        tape.write([call(asked(i, step=9), cached) for i in range(2)])
+        (after,) = tape.spending()
+    assert (before.pop("cached"), after.pop("cached")) == (0, 2)
+    del before["served_by"], after["served_by"]
+    assert after == before
 
 
 def test_the_table_of_calls_shows_every_text(journal: Path) -> None:
@@ -234,7 +264,7 @@ def test_the_digest_is_of_what_was_said_and_not_of_when(tmp_path: Path) -> None:
 
 ONE_MORE = (
     "step, purpose, 77, occurrence, attempt, replicate, model, prompt, messages, temperature, max_tokens, seed, reply, "
-    "finish, input_tokens, output_tokens, is_counted, usd, seconds, retries, served_by"
+    "finish, input_tokens, output_tokens, is_counted, usd, seconds, retries, served_by, is_cached"
 )
 REPLY, PROMPT, SYSTEM = (text_hash(text) for text in (CALLS[0].reply.text, *(t for _, t in CALLS[0].messages[::-1])))
 ALTERED: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -335,6 +365,9 @@ def test_a_read_only_tape_takes_nothing(journal: Path) -> None:
         with pytest.raises(StorageError, match="journal"):
             tape.write(CALLS[1:2])
         tape.count([Tally(1, "scripted", "Say", 1, 1, 0, 0, 0)])
+        for write in (lambda: tape.write([], HOLDS[:1]), lambda: tape.lose("scripted", 0.5, 1)):
+            with pytest.raises(StorageError, match="journal"):
+                write()
         assert tape.tallies == [Tally(1, "scripted", "Say", 1, 1, 0, 0, 0)]
     assert journal.read_bytes() == before
 
@@ -355,6 +388,164 @@ def test_a_damaged_journal_is_corrupt(journal: Path) -> None:
         file.write(os.urandom(size // 3))
     with pytest.raises(CorruptRunError, match="journal"), opened(journal, is_read_only=True) as tape:
         tape.check(None)
+
+
+# -- what was sent when a process died -------------------------------------------------------------------------------
+
+HOLDS = [Hold(asked(i).position, "scripted", 0.25, 100) for i in range(4)]
+
+
+def held(journal: Path) -> list[int]:
+    return [agent for (agent,) in rows(journal, "SELECT agent FROM holds ORDER BY agent")]
+
+
+def test_what_was_sent_and_never_answered_is_lost_when_the_tape_is_opened_again(journal: Path) -> None:
+    with opened(journal) as tape:
+        tape.write([], HOLDS)
+        assert tape.totals() == (0, 0, 0, 0, 0, 0), "while it is under way nothing is lost"
+        tape.write([call(asked(1))], freed=[HOLDS[2].position])
+        spent = tape.totals()
+        assert (spent.calls, spent.lost_usd, spent.lost_tokens) == (1, 0.0, 0)
+    assert held(journal) == [0, 3]
+    with opened(journal, is_read_only=True) as tape:
+        assert tape.totals() == spent, "who only reads changes nothing"
+    for _ in range(2):
+        with opened(journal) as tape:
+            again = tape.totals()
+            assert (again.lost_usd, again.lost_tokens) == (0.5, 200), "once, however often it is opened"
+            assert again._replace(lost_usd=0.0, lost_tokens=0) == spent
+            assert [row["lost_tokens"] for row in tape.spending()] == [200]
+            assert [tape.find(HOLDS[i].position) is None for i in range(4)] == [True, False, True, True]
+        assert held(journal) == []
+
+
+def test_holds_and_calls_of_one_turn_are_one_transaction(journal: Path) -> None:
+    async def go(log: TapeLog) -> None:
+        await asyncio.gather(*(log.hold(asked(i), 0.25, 100) for i in range(4)))
+        assert held(journal) == [0, 1, 2, 3], "it is there before anybody sends"
+        log.free(asked(3))
+        assert held(journal) == [0, 1, 2, 3], "in nobody's way: with the next transaction"
+        await asyncio.gather(log.put(asked(0), echoed(asked(0))), log.hold(asked(9), 0.25, 100))
+        assert held(journal) == [1, 2, 9]
+        log.free(asked(1))
+        log.flush()
+        assert held(journal) == [2, 9]
+        log.flush()
+
+    with opened(journal) as tape:
+        asyncio.run(go(TapeLog(tape)))
+    with opened(journal) as tape:
+        assert (tape.totals().calls, tape.totals().lost_usd, tape.totals().lost_tokens) == (1, 0.5, 200)
+
+
+def test_a_call_that_is_freed_and_held_again_in_one_turn_is_held(journal: Path) -> None:
+    """A call that failed is sent again: its first sending is struck out with the transaction that holds its second."""
+
+    async def go(log: TapeLog) -> None:
+        await log.hold(asked(1), 0.25, 100)
+        log.free(asked(1))
+        await log.hold(asked(1), 0.25, 100)
+        assert held(journal) == [1]
+
+    with opened(journal) as tape:
+        asyncio.run(go(TapeLog(tape)))
+
+
+def bought(inner: ScriptedModel, tape: SqliteTape, ledger: Ledger) -> tuple[Taped, TapeLog]:
+    log = TapeLog(tape)
+    return Taped(Budgeted(inner, ledger, Price(1e-5, 3e-5), log), log), log
+
+
+@pytest.mark.parametrize("limit", [{"budget_usd": 10.0}, {"max_tokens_total": 10**6}, {}])
+def test_an_answered_call_leaves_no_hold(limit: dict[str, Any], journal: Path) -> None:
+    seen: list[int] = []
+
+    def script(request: Request) -> Reply | CallFailed:
+        seen.append(len(held(journal)))
+        agent = request.position.agent
+        if agent == 7:
+            return CallFailed("timeout", "late")
+        return CallFailed("overloaded", "429") if agent == 8 else echoed(request)
+
+    async def go() -> None:
+        model, log = bought(ScriptedModel(script), tape, ledger)
+        found = await asyncio.gather(*(model.complete(asked(i)) for i in range(10)), return_exceptions=True)
+        assert [type(each) for each in found] == [Reply] * 7 + [CallFailed] * 2 + [Reply]
+        log.flush()
+
+    ledger = Ledger(**limit)
+    with opened(journal) as tape:
+        asyncio.run(go())
+        assert held(journal) == []
+        spent = tape.totals()
+        assert spent.lost_tokens == ledger.lost_tokens > 256, "the one that may be billed, and no other"
+        assert (spent.calls, spent.usd) == (8, pytest.approx(ledger.usd))
+    assert seen == [10 if limit else 0] * 10, "all of them were written down before the first was sent"
+    with opened(journal) as tape:
+        assert tape.totals() == spent
+
+
+def test_a_run_that_is_killed_between_sending_and_answer_finds_it_as_lost(tmp_path: Path) -> None:
+    code = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from simworld.mind.llm import Ledger
+from simworld.run._tape import SqliteTape
+from tests.llm import ScriptedModel, asked, echoed
+from tests.unit.test_llm_tape import bought
+def script(request):
+    if request.position.agent == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return echoed(request)
+tape = SqliteTape(Path(sys.argv[1]))
+model, _ = bought(ScriptedModel(script, seconds=lambda r: 0.05 * r.position.agent), tape, Ledger(budget_usd=9.0))
+async def go():
+    await asyncio.gather(*(model.complete(asked(i)) for i in range(8)))
+asyncio.run(go())
+"""
+    journal = tmp_path / "journal.sqlite"
+    db = sqlite3.connect(journal)
+    db.execute("PRAGMA journal_mode=WAL")  # as the store of a run sets it
+    db.close()
+    done = subprocess.run([sys.executable, "-c", code, str(journal)], cwd=ROOT, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert held(journal) == [5, 6, 7]
+    with opened(journal) as tape:
+        spent = tape.totals()
+        tokens = sum(asked(i).n_bytes + 128 + 256 for i in (5, 6, 7))
+        assert (spent.calls, spent.lost_tokens) == (5, tokens)
+        assert spent.lost_usd == pytest.approx(sum((asked(i).n_bytes + 128) * 1e-5 + 256 * 3e-5 for i in (5, 6, 7)))
+    ledger = Ledger(budget_usd=9.0)
+    ledger.carry(spent)
+    assert (ledger.lost_tokens, ledger.calls) == (tokens, 5)
+
+
+def test_what_could_not_be_written_leaves_holds_as_they_were(journal: Path) -> None:
+    with opened(journal) as tape:
+        tape.write([], HOLDS[:2])
+        tape._db.execute(f"PRAGMA max_page_count={tape._db.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(StorageError):
+            tape.write([call(asked(0, user="u" * 50_000))], HOLDS[2:], [HOLDS[1].position])
+        assert held(journal) == [0, 1]
+
+
+def test_answers_from_a_cache_count_in_no_total() -> None:
+    tape = MemoryTape()
+    cached = Reply("hm", "stop", 1_000, 1_000, usd=0.0, is_cached=True)
+    tape.write([*CALLS, *(call(asked(i, step=9), cached) for i in range(3))])
+    spent = tape.totals()
+    assert (spent.calls, spent.usd) == (len(CALLS), pytest.approx(0.12))
+    assert spent.input_tokens == sum(c.reply.input_tokens for c in CALLS)
+    assert spent.output_tokens == sum(c.reply.output_tokens for c in CALLS)
+
+
+def test_an_answer_from_a_cache_that_is_replaced_was_not_paid_for(journal: Path) -> None:
+    with opened(journal) as tape:
+        tape.write([call(asked(1), Reply("hm", "stop", 1_000, 1_000, usd=0.0, is_cached=True))])
+    with opened(journal) as tape:
+        assert tape.find(asked(1).position) is not None
+        tape.write([call(asked(1, user="Something else."))])
+        assert (tape.totals().lost_usd, tape.totals().lost_tokens) == (0.0, 0)
 
 
 # -- copied ---------------------------------------------------------------------------------------------------------
@@ -403,13 +594,17 @@ class Watched(MemoryTape):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[int] = []
+        self.held: list[Hold] = []
+        self.freed: list[Position] = []
         self.failure: Exception | None = None
 
-    def write(self, calls: Sequence[Call]) -> None:
+    def write(self, calls: Sequence[Call], holds: Sequence[Hold] = (), freed: Sequence[Position] = ()) -> None:
         self.batches.append(len(calls))
+        self.held += holds
+        self.freed += freed
         if self.failure is not None:
             raise self.failure
-        super().write(calls)
+        super().write(calls, holds, freed)
 
 
 def test_what_arrives_in_one_turn_is_one_transaction() -> None:
@@ -503,6 +698,12 @@ def test_what_was_asked_otherwise_is_asked_anew_and_replaces_it(changed: dict[st
         assert found is not None
         assert (found.reply.text, found.model, found.prompt) == ("anew", other.model, other.prompt)
         assert tape.check(None) == 1
+        first, spent = call(asked(1)).reply, tape.totals()
+        assert (spent.calls, spent.input_tokens, spent.output_tokens) == (1, 10, 10)
+        assert spent.lost_usd == pytest.approx(first.usd), "what is replaced was paid for too"
+        assert spent.lost_tokens == first.input_tokens + first.output_tokens
+        lost = {row["model"]: row["lost_tokens"] for row in tape.spending()}
+        assert lost == {other.model: 0, "scripted": spent.lost_tokens}
 
 
 def replayed(request: Request, kept: Callable[[], list[Call]] = lambda: CALLS) -> Reply:

@@ -137,20 +137,26 @@ class Pace:
     """So many a minute at one server, evenly spaced, first come first served: no minute ever has more."""
 
     def __init__(self, per_minute: int) -> None:
-        self._gap_s = 60.0 / per_minute
-        self._next = 0.0
+        self.gap_s = 60.0 / per_minute
+        self.next_s = 0.0
 
     async def wait(self, amount: float = 1.0) -> None:
         """Wait for one's turn; what comes next waits ``amount`` times as long as after one."""
-        now = time.monotonic()
-        mine = max(now, self._next)
-        self._next = mine + amount * self._gap_s
-        if mine > now:
-            await asyncio.sleep(mine - now)
+        await in_turn((self, amount))
+
+
+async def in_turn(*paces: tuple[Pace, float]) -> None:
+    """Wait until it is one's turn at every pace, each for its amount; one start counts for all of them."""
+    now = time.monotonic()
+    start = max(now, *(pace.next_s for pace, _ in paces))
+    for pace, amount in paces:
+        pace.next_s = start + amount * pace.gap_s
+    if start > now:
+        await asyncio.sleep(start - now)
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerLimits:
     """What all models of one server share."""
 
     limit: AdaptiveLimit
@@ -161,7 +167,7 @@ class Server:
 class Limited:
     """A model behind the limits of its server."""
 
-    def __init__(self, inner: LanguageModel, server: Server, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, inner: LanguageModel, server: ServerLimits, stopped: Callable[[], bool] = lambda: False) -> None:
         self._inner = inner
         self._server = server
         self._stopped = stopped
@@ -171,10 +177,11 @@ class Limited:
         server, limit = self._server, self._server.limit
         since = await limit.acquire()
         try:
-            if server.requests is not None:
-                await server.requests.wait()
-            if server.tokens is not None:
-                await server.tokens.wait(request.n_bytes // 4 + request.sampling.max_tokens)
+            tokens = request.n_bytes // 4 + request.sampling.max_tokens
+            paces = [(pace, amount) for pace, amount in ((server.requests, 1.0), (server.tokens, tokens)) if pace]
+            if paces:
+                await in_turn(*paces)
+                since = time.monotonic()
             if self._stopped():
                 raise Stopped
             reply = await self._inner.complete(request)

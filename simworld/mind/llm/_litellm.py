@@ -188,6 +188,10 @@ class LiteLLMModel:
         ):
             status = None
             return CallFailed("connection", message, status=status, was_sent=not _never_connected(error))
+        # An answer that it could not read is called so too; there it was not the server who failed.
+        below = error.__cause__ or error.__context__
+        if status == 500 and _has(below, UNREADABLE) and not _has(below, ("InternalServerError", "HTTPStatusError")):
+            status = 200
         return CallFailed("server", message, retry_after_s=wait, status=status)
 
     async def close(self) -> None:
@@ -199,6 +203,10 @@ class LiteLLMModel:
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
 
+UNREADABLE = (
+    "JSONDecodeError", "APIResponseValidationError", "ValidationError", "AttributeError", "TypeError", "KeyError",
+    "IndexError", "ValueError", "APIError",
+)  # fmt: skip
 NEVER = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 

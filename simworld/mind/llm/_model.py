@@ -187,8 +187,8 @@ def replied(
     as most servers send them, also where they came apart from it. Token counts that cannot be (missing, not whole,
     negative, absurd) are replaced by estimates; a count above what was expected is believed: thinking is billed too.
     """
-    if (apart := _THOUGHTS.match(text)) is not None:
-        thoughts, text = thoughts or apart[1], apart[2]
+    if not thoughts and (apart := _THOUGHTS.match(text)) is not None:
+        thoughts, text = apart[1], apart[2]
     if isinstance(thoughts, str) and thoughts:
         text = f"<think>{thoughts}</think>{text}"
     if len(text) > MAX_REPLY_CHARS:

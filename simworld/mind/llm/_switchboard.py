@@ -16,7 +16,7 @@ from simworld.errors import ParameterError
 from simworld.mind.llm._cache import Cache, Cached
 from simworld.mind.llm._compatible import CompatibleModel
 from simworld.mind.llm._ledger import Budgeted, Ledger
-from simworld.mind.llm._limits import AdaptiveLimit, Limited, Pace, Retrying, Server
+from simworld.mind.llm._limits import AdaptiveLimit, Limited, Pace, Retrying, ServerLimits
 from simworld.mind.llm._litellm import LiteLLMModel, Price, check_model, price_of
 from simworld.mind.llm._model import LanguageModel, Reply, Request, writable
 from simworld.mind.llm._secrets import learn_secrets, without_credentials
@@ -66,7 +66,7 @@ class Switchboard:
         self._speak = speak
         self._models: dict[str, LanguageModel] = {}
         self._prices: dict[str, Price | None] = {}
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, ServerLimits] = {}
         self._cache: Cache | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -159,11 +159,11 @@ class Switchboard:
             asked = Cached(asked, self._open_cache, without_credentials(base) if base else "")
         return Taped(asked, self.log)
 
-    def _server(self, address: str) -> Server:
+    def _server(self, address: str) -> ServerLimits:
         if address not in self._servers:
             service = self.service
             requests, tokens = service.requests_per_minute, service.tokens_per_minute
-            self._servers[address] = Server(
+            self._servers[address] = ServerLimits(
                 AdaptiveLimit(service.concurrency, max(service.backoff_s, 0.01)),
                 None if requests is None else Pace(requests),
                 None if tokens is None else Pace(tokens),
@@ -277,7 +277,7 @@ class Switchboard:
 def _check_address(base: str) -> None:
     try:
         parts = urlsplit(base)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, is_right = None, False
     if not is_right or parts is None or parts.query or parts.fragment:
