@@ -113,6 +113,7 @@ class LiteLLMModel:
             if self._litellm.validate_environment(model).get("missing_keys"):
                 self._fixed["api_key"] = "none"  # a server of one's own asks for none, the client library does
         self._timeout_s = timeout_s
+        self._is_openai = provider == "openai"
         takes_schema = provider in SCHEMA_PROVIDERS or bool(self._litellm.supports_response_schema(model))
         self._structured = StructuredOutput(takes_schema)
         supported = self._litellm.get_supported_openai_params(model) or []
@@ -132,7 +133,10 @@ class LiteLLMModel:
             more["temperature"] = request.sampling.temperature
         if self._takes_seed:
             more["seed"] = request.seed
-        if has_schema:
+        if has_schema and self._is_openai:
+            # The same on the wire; as an argument, the client library walks through the schema at every call (0.2 ms).
+            more["extra_body"] = {"response_format": request.schema.response_format}
+        elif has_schema:
             more["response_format"] = request.schema.response_format
         messages = [{"role": role, "content": text} for role, text in request.messages]
         began = time.perf_counter()
