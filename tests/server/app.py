@@ -87,6 +87,8 @@ class App:
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.script: Callable[[list[dict[str, str]]], str] = answer
+        self.is_time: Callable[[], bool] = lambda: True
+        """When a fixed status is answered: not before this is true."""
         self.sent: Counter[str] = Counter()
         """Sendings by request: what was said, and the sampling seed, which names the position."""
         self.answered: Counter[str] = Counter()
@@ -150,6 +152,8 @@ class App:
             await _json(send, 400, {"error": {"message": "response_format json_schema is not supported"}})
             return
         if how.status is not None:
+            while not self.is_time():
+                await asyncio.sleep(0.01)
             await _json(send, how.status, {"error": {"message": "so it is"}})
             return
         fault = self._fault(key, nth)
