@@ -276,7 +276,7 @@ def test_models_have_their_shares_and_the_rest_is_rules(server: ModelServer, tmp
 
 
 def test_all_models_are_asked_at_once(tmp_path: Path) -> None:
-    with ModelServer(latency=Latency(0.3)) as slow:
+    with ModelServer(latency=Latency(1.0)) as slow:
         run_of(slow, tmp_path / "run", ["local/a:0.5", "local/b:0.5"], steps=1)
         assert slow.app.most_under_way == N
 
