@@ -122,7 +122,7 @@ def _rehearse_steps(society: Any, steps: int) -> tuple[int, str]:
             return done, str(error)
         except SimworldError:
             raise
-        except Exception as error:
+        except Exception as error:  # the scenario's own code: named and raised, as in a run
             raise RunError(f"step {done + 1} of the rehearsal failed: {type(error).__name__}: {error}") from error
         done += 1
     return done, ""
