@@ -29,7 +29,7 @@ def litellm_library() -> Any:
     import warnings
 
     # About litellm's own types and answers; nothing a user could mend.
-    warnings.filterwarnings("ignore", "Item .* on TypedDict class", UserWarning)
+    warnings.filterwarnings("ignore", "Items? .* on TypedDict class", UserWarning)
     warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     import litellm
 
