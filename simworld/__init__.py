@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simworld.agent import Agent, Entity
     from simworld.errors import SimworldError
+    from simworld.memory import MemorySettings, Phrase
     from simworld.mind import Answers, Mind, vectorised
     from simworld.observe import Finding, Observer
     from simworld.persona import Persona, read_cast, sample_population
     from simworld.run import Run, load_run, resume, run, verify
-    from simworld.schema import Decision, Globals, Params, Refusal, field
+    from simworld.schema import Decision, Globals, Params, Record, Refusal, field
     from simworld.world import Encounter, World
 
 _HOMES = {
     "agent": ("Agent", "Entity"),
     "errors": ("SimworldError",),
+    "memory": ("MemorySettings", "Phrase"),
     "mind": ("Answers", "Mind", "vectorised"),
     "observe": ("Finding", "Observer"),
     "persona": ("Persona", "read_cast", "sample_population"),
     "run": ("Run", "load_run", "resume", "run", "verify"),
-    "schema": ("Decision", "Globals", "Params", "Refusal", "field"),
+    "schema": ("Decision", "Globals", "Params", "Record", "Refusal", "field"),
     "world": ("Encounter", "World"),
 }
 _ROOM_OF = {name: room for room, names in _HOMES.items() for name in names}
@@ -38,10 +40,13 @@ __all__ = [
     "Entity",
     "Finding",
     "Globals",
+    "MemorySettings",
     "Mind",
     "Observer",
     "Params",
     "Persona",
+    "Phrase",
+    "Record",
     "Refusal",
     "Run",
     "SimworldError",

@@ -4,6 +4,6 @@ It never talks to a network."""
 
 from simworld.agent._agent import Agent, Entity
 from simworld.agent._columns import ColumnSpec, declared_columns
-from simworld.agent._prompts import PromptBook
+from simworld.agent._prompts import PromptBook, prompts_of
 
-__all__ = ["Agent", "ColumnSpec", "Entity", "PromptBook", "declared_columns"]
+__all__ = ["Agent", "ColumnSpec", "Entity", "PromptBook", "declared_columns", "prompts_of"]

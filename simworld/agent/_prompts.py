@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,14 @@ def _environment() -> jinja2.Environment:
 class PromptBook:
     """The prompts of one society under one set of parameters; every file is read once."""
 
-    def __init__(self, params: Any = None, card: str = "full") -> None:
+    def __init__(self, params: Any = None, card: str = "full", home: Path | None = None) -> None:
         """
         Args:
             params: the scenario's parameters, for templates as ``params``.
             card: how much of the persona is shown: ``full``, ``summary``, ``traits``, ``none``.
+            home: the scenario's own prompts, which stand before those of a decision from elsewhere.
         """
+        self._home = home
         self._params = params
         self._card = card
         self._environment = _environment()
@@ -91,15 +93,15 @@ class PromptBook:
         system = self._filled(OWN / "system.md", {"world": world, "question": asked, "schema": schema.text})
         prompts: list[Prompt] = []
         people = question.personas()
-        memories = question.memories
-        for agent, view, persona in zip(question.ids.tolist(), question.observations(), people, strict=True):
+        memories: Sequence[Any] = [None] * len(question.ids) if question.memories is None else question.memories
+        each = zip(question.ids.tolist(), question.observations(), people, memories, strict=True)
+        for agent, view, persona, memory in each:
             seen = _shown(view)
             self._check(file, template, tuple(seen))
             # What the agent sees goes by its own names, which may be any; the default template asks for all of it.
             named = {} if file.parent == OWN else seen
             values = {**fixed, "agent": agent, "seen": seen, **named}
             observation = self._block(file, template, "observation", values)
-            memory = None if memories is None else memories[agent]
             parts = {
                 "card": self._persona(agent, persona), "agent": agent, "step": question.step,
                 "core": getattr(memory, "core", ()), "recalled": () if memory is None else tuple(memory),
@@ -121,8 +123,10 @@ class PromptBook:
         return kept[1]
 
     def _file(self, decision: type[Decision], name: str, fallback: str) -> Path:
-        place = _folder(decision)
-        return place / name if place is not None and (place / name).is_file() else OWN / fallback
+        for place in (self._home, prompts_of(decision)):
+            if place is not None and (place / name).is_file():
+                return place / name
+        return OWN / fallback
 
     def _template(self, file: Path) -> jinja2.Template:
         if file not in self._templates:
@@ -173,9 +177,9 @@ def _place(file: Path, error: Exception) -> str:
     return f"{file}, line {line}" if line else str(file)
 
 
-@functools.cache
-def _folder(decision: type[Decision]) -> Path | None:
-    file = getattr(sys.modules.get(decision.__module__), "__file__", None)
+def prompts_of(cls: type[Any]) -> Path | None:
+    """Return the folder of prompts beside the module that defines a class; None where it has no file."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return None if file is None else Path(file).parent / "prompts"
 
 

@@ -54,7 +54,7 @@ class RuleMind:
         self,
         policies: Mapping[type[Decision], Policy],
         label: str = "rules",
-        fallback: Callable[[type[Decision]], Policy] | None = None,
+        fallback: Callable[[type[Decision]], Policy | None] | None = None,
     ) -> None:
         self.label = label
         self._policies = dict(policies)
@@ -68,8 +68,8 @@ class RuleMind:
             RunError: there is no policy for the decision, or it needs columns and the scenario gave none.
         """
         policy = self._policies.get(question.decision)
-        if policy is None and self._fallback is not None:
-            policy = self._policies[question.decision] = self._fallback(question.decision)
+        if policy is None and self._fallback is not None and (made := self._fallback(question.decision)) is not None:
+            policy = self._policies[question.decision] = made
         if policy is None:
             known = ", ".join(d.__name__ for d in self._policies) or "none"
             raise RunError(
@@ -85,7 +85,7 @@ class RuleMind:
                 )
             columns = policy(question.personas(), question.observe, memories, question.column_draws())
             return checked_columns(question, columns)
-        remembered = repeat(None) if memories is None else map(memories.__getitem__, question.ids.tolist())
+        remembered = repeat(None) if memories is None else memories
         draws = question.draws().each(len(question.ids))
         asked = zip(
             question.personas(), question.observations(), remembered, draws, strict=False

@@ -133,6 +133,7 @@ class Question:
     """Rows of the state table; ids are below it."""
     everyone: Sequence[Persona] | None = None
     memories: Sequence[Any] | None = None
+    """What each agent asked recalls, in that order; None where nothing is remembered."""
     check: Check | None = None
     asks_everyone: bool = False
     """Whether ``ids`` is 0..n_agents-1 in order."""
@@ -176,5 +177,6 @@ class Question:
             ids=self.ids[at],
             occurrences=self.occurrences if isinstance(self.occurrences, int) else self.occurrences[at],
             observe=self.observe.take(at) if isinstance(self.observe, Columns) else [self.observe[i] for i in at],
+            memories=None if self.memories is None else [self.memories[i] for i in at],
             asks_everyone=False,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, Strict, field_validator, model_validator
@@ -20,6 +21,7 @@ from simworld.persona._records import (
     Real,
     Relation,
     Secret,
+    Stay,
     Style,
     SurveyResponse,
     TraitScore,
@@ -74,6 +76,10 @@ class Persona(Record):
     """Likes and dislikes."""
     routines: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """What it usually does, by part of the week (``morning``, ``workday``, ``evening``, ``weekend``)."""
+    home: Words | None = None
+    """Place where it lives, as schedules name places."""
+    schedule: tuple[Stay, ...] = ()
+    """Its usual day: where it is when; the rest of the time it is at home. No two stays of one kind of day overlap."""
     health: str | None = None
     """Health, in words."""
     style: Style = Field(default_factory=Style)
@@ -145,6 +151,16 @@ class Persona(Record):
             raise ValueError(f"'relations' of {self.id!r} name itself as a target")
         return self
 
+    @model_validator(mode="after")
+    def _at_one_place_at_a_time(self) -> Self:
+        for one, other in combinations(self.schedule, 2):
+            if one.overlaps(other):
+                raise ValueError(
+                    f"'schedule' has two stays at once: {_named(one)} and {_named(other)}; "
+                    "end the earlier before the later starts"
+                )
+        return self
+
     def digest(self) -> str:
         """Return 32 hexadecimal digits of BLAKE2b over the canonical JSON of what differs from the defaults.
 
@@ -175,3 +191,7 @@ class Persona(Record):
             PersonaError: an unknown view, or a budget too small for the first section.
         """
         return render(self, view, budget_tokens, audience)
+
+
+def _named(stay: Stay) -> str:
+    return f"{stay.place!r} {stay.start}–{stay.end} ({stay.days})"

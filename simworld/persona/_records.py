@@ -17,6 +17,8 @@ type Real = Annotated[float, Strict()]
 type Flag = Annotated[bool, Strict()]
 type Share = Annotated[float, Strict(), Field(ge=0.0, le=1.0)]
 type Words = Annotated[str, Field(min_length=1)]
+type Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+type ClockOrMidnight = Annotated[str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 
 
 class Provenance(Record):
@@ -195,6 +197,35 @@ class Preference(Record):
         if self.valid_to is not None and self.valid_to <= self.valid_from:
             raise ValueError(f"'valid_to' {self.valid_to!r} must be later than 'valid_from' {self.valid_from!r}")
         return self
+
+
+class Stay(Record):
+    """One block of a usual day: where a persona is from when to when, and what it does there."""
+
+    start: Clock
+    """Start, 24-hour ``HH:MM``, from ``00:00`` to ``23:59``."""
+    end: ClockOrMidnight
+    """End, ``HH:MM`` on the same day and later than `start`; the stay is over by then. ``24:00`` is midnight."""
+    place: Words
+    """Where. Two stays are at the same place when their texts are equal."""
+    activity: Words
+    """What it does there, as a verb in the third person (``"opens the café"``)."""
+    days: Literal["every day", "workday", "weekend"] = "every day"
+    """Kind of day it holds for."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        # Texts of one width with leading zeros: their order is the order of the clock.
+        if self.end <= self.start:
+            raise ValueError(
+                f"'end' {self.end!r} must be later than 'start' {self.start!r}; split a stay over midnight in two"
+            )
+        return self
+
+    def overlaps(self, other: Stay) -> bool:
+        """Return True when some minute of some day belongs to both; a stay may start when the other ends."""
+        same_day = self.days == other.days or "every day" in (self.days, other.days)
+        return same_day and self.start < other.end and other.start < self.end
 
 
 class Style(Record):

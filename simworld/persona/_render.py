@@ -14,7 +14,7 @@ from simworld.errors import PersonaError, did_you_mean
 
 if TYPE_CHECKING:
     from simworld.persona._persona import Persona
-    from simworld.persona._records import Preference, SurveyResponse, TraitScore
+    from simworld.persona._records import Preference, Stay, SurveyResponse, TraitScore
 
 SELF = "self"
 PUBLIC = "public"
@@ -332,6 +332,8 @@ def _all_labelled(persona: Persona, private: bool, audience: str) -> Iterator[tu
     yield "habits", list(persona.behaviors)
     yield "skills", list(persona.skills)
     yield "routines", [f"{when}: {', '.join(map(_bare, what))}" for when, what in persona.routines.items() if what]
+    yield "home", [persona.home] if persona.home else []
+    yield "usual day", [_stay(s) for s in persona.schedule]
     yield "ties", [_tie(r.target, r.kind, r.description) for r in persona.relations]
     yield "health", [persona.health] if persona.health else []
     yield "other names", list(persona.aliases)
@@ -341,6 +343,13 @@ def _all_labelled(persona: Persona, private: bool, audience: str) -> Iterator[tu
     yield "survey answers", [f"{r.instrument} {r.item}: {_answer(r)}" for r in persona.responses if not r.masked]
     yield "interview", [f"{_bare(qa.question)} — {_bare(qa.answer)}" for qa in persona.backstory.interview]
     yield "essays", [f"{title}: {text}" for title, text in persona.backstory.essays.items()]
+
+
+_DAYS = {"every day": "", "workday": " (workdays)", "weekend": " (weekends)"}
+
+
+def _stay(stay: Stay) -> str:
+    return f"{stay.start}–{stay.end} {_bare(stay.activity)} at {stay.place}{_DAYS[stay.days]}"
 
 
 def _answer(response: SurveyResponse) -> str:

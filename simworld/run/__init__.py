@@ -63,6 +63,7 @@ def run(
     observers: Sequence[str] = (),
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
+    memory: Mapping[str, Any] | bool | None = None,
     out: str | Path | None = None,
     state_every: int = 1,
     record_events: bool = True,
@@ -95,6 +96,8 @@ def run(
         observers: observers added to the scenario's own, by name.
         graph: starting graph: a networkx graph, a file, ``"karate"``, ``"watts_strogatz_graph:k=6,p=0.1"``.
         cast: who lives there: a cast by name or file, or personas.
+        memory: how agents remember, where it differs from the scenario's own: fields of
+            `simworld.memory.MemorySettings` (``policy``, ``embedder``, ``reflection``, …); False: not at all.
         out: folder of the run; by default a new one under the lab's ``runs/``.
         state_every: steps between recorded states; 0 records the first and the last only.
         record_events: whether events are recorded.
@@ -116,6 +119,7 @@ def run(
             or seats
             or graph is not None
             or cast is not None
+            or memory is not None
         ):
             raise ParameterError(
                 f"a tape of {source.plan.scenario!r} is repeated as it was; give that scenario, observers, steps, and "
@@ -131,12 +135,16 @@ def run(
         prepared = prepare(
             scenario, params=params, seed=seed, steps=steps, mind=mind,
             models=_models(model), seats=seats, asking=asking, service=reach,
-            replicate=replicate, observers=observers, graph=graph, cast=cast, state_every=state_every,
-            record_events=record_events,
+            replicate=replicate, observers=observers, graph=graph, cast=cast, memory=_memory(memory),
+            state_every=state_every, record_events=record_events,
         )  # fmt: skip
     path = start_run(prepared, None if out is None else Path(out))
     execute(prepared, path, progress)
     return Run(path)
+
+
+def _memory(memory: Mapping[str, Any] | bool | None) -> Mapping[str, Any] | None:
+    return {"enabled": memory} if isinstance(memory, bool) and not memory else None if memory is True else memory
 
 
 def _models(model: str | Sequence[str] | Mapping[str, float]) -> Sequence[str]:

@@ -31,7 +31,8 @@ def check_chains(contents: Contents, streams: Mapping[str, pl.DataFrame]) -> tup
         t = step["step"]
         tables = contents.manifest["tables"] if step["checkpoint"] else []
         events = chained(events, [("events", frame_of(parts.get("events", {}).get(t, empty(EVENTS))))])
-        frames = [(name, frame_of(parts.get(name, {}).get(t, empty(TIES)))) for name in ("ties", *tables)]
+        names = ["ties", *(["memory"] if "memory" in contents.manifest else []), *tables]
+        frames = [(name, frame_of(parts.get(name, {}).get(t, empty(TIES)))) for name in names]
         state = chained(state, frames, step["globals"])
         if (events, state) != (step["events_chain"], step["state_chain"]):
             which = "events" if events != step["events_chain"] else "state"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from simworld.memory import LOG
 from simworld.world import NUMBERS, TEXTS, Chunk, StepRecord, TieChanges
 
 TEXT = "text"
@@ -41,6 +42,9 @@ TIES: dict[str, str] = {
     "weight": "float64",
 }
 """One row a change of a tie; ``op`` is ``set`` (made, or weight changed) or ``removed``."""
+
+MEMORY: dict[str, str] = {"step": "int32", **{name: kind for name, (kind, _) in LOG.items()}}
+"""One row a write, recall or change of a memory, in order; see `simworld.memory.LOG`."""
 
 _POLARS = {
     "int8": pl.Int8, "int16": pl.Int16, "int32": pl.Int32, "int64": pl.Int64, "uint8": pl.UInt8, "uint16": pl.UInt16,
@@ -154,6 +158,22 @@ def changes_of(table: pl.DataFrame, kinds: Sequence[str]) -> TieChanges:
     )
 
 
+def memory_frame(t: int, n: int, columns: Mapping[str, Any]) -> Frame:
+    """Return the log of memories of one step, in the order written."""
+    return Frame(n, MEMORY, {"step": t, **{name: one_nan(column) for name, column in columns.items()}})
+
+
+def memory_parts(table: pl.DataFrame) -> list[tuple[int, int, dict[str, Any]]]:
+    """Return the log of memories from its table: step, rows and columns, a step at a time."""
+    parts = []
+    for (step,), part in table.partition_by("step", as_dict=True, maintain_order=True).items():
+        columns: dict[str, Any] = {
+            name: part[name].to_list() if kind == TEXT else part[name].to_numpy() for name, (kind, _) in LOG.items()
+        }
+        parts.append((int(step), part.height, columns))
+    return parts
+
+
 def table_frame(t: int, rows: Any, columns: Mapping[str, Any]) -> Frame:
     """Return the changed rows of one table after step ``t``: ``step``, ``id`` and a column each."""
     types = {"step": "int32", "id": "int64"}
@@ -166,8 +186,10 @@ def table_frame(t: int, rows: Any, columns: Mapping[str, Any]) -> Frame:
 
 
 def frames_of(record: StepRecord, kinds: Sequence[str]) -> dict[str, Frame]:
-    """Return all frames of one step by stream: ``events``, ``ties``, and one a table."""
+    """Return all frames of one step by stream: ``events``, ``ties``, ``memory`` if it is kept, and one a table."""
     frames = {"events": events_frame(record.t, record.events), "ties": ties_frame(record.t, record.ties, kinds)}
+    if record.memory is not None:
+        frames["memory"] = memory_frame(record.t, *record.memory)
     for name, (rows, columns) in record.tables.items():
         frames[name] = table_frame(record.t, rows, columns)
     return frames

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from simworld.errors import CorruptRunError, UsageError, did_you_mean
 from simworld.mind.llm import Tally
 from simworld.persona import Persona
-from simworld.run._frames import EVENTS, TIES, changes_of, empty, panel, state_at
+from simworld.run._frames import EVENTS, MEMORY, TIES, changes_of, empty, panel, state_at
 from simworld.run._plan import Plan, metrics_frame
 from simworld.run._recorder import findings_frame
 from simworld.run._store import Contents, is_being_written
@@ -111,6 +111,12 @@ class Run:
         """Every change of a tie: step, kind, op, source, target, weight (the new one)."""
         frame = self._contents.stream("ties")
         return empty(TIES) if frame is None else frame
+
+    @cached_property
+    def memory(self) -> pl.DataFrame:
+        """The log of memories: every record, recall and change, in order; see `simworld.memory.LOG`."""
+        frame = self._contents.stream("memory")
+        return empty(MEMORY) if frame is None else frame
 
     @cached_property
     def calls(self) -> pl.DataFrame:

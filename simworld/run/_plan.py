@@ -43,6 +43,8 @@ class Plan(Record):
     """Which replicate of one seed this is: another one has other samples of the same models."""
     is_replay: bool = False
     """Whether the models only repeat what is on the run's tape, which came from another run."""
+    memory: dict[str, Any] = {}
+    """Fields of `simworld.memory.MemorySettings` that differ from the scenario's own."""
     observers: tuple[str, ...]
     """Observers added to the scenario's own."""
     graph: str | None = None
@@ -57,7 +59,8 @@ class Plan(Record):
 
     def short_hash(self) -> str:
         """Return eight hex digits that name the plan."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+        without = {"memory"} if not self.memory else set()
+        return hashlib.sha256(self.model_dump_json(exclude=without).encode()).hexdigest()[:8]
 
 
 class Inputs(Record):

@@ -15,6 +15,7 @@ from simworld.persona import Persona, read_cast
 from simworld.run._plan import Inputs, Plan
 from simworld.run._seats import Seating
 from simworld.run._store import Contents
+from simworld.run._vectors import Embedders
 from simworld.scenario import find_cast, load, resolve
 from simworld.world import GraphData, PlainModel, World, checked_params
 
@@ -33,6 +34,8 @@ class Prepared:
     """Whether the scenario's files differ from those the run began with."""
     seating: Seating | None = None
     """Who decides for whom; None for a plain Mesa model."""
+    embed: Embedders | None = None
+    """Makes the embedder of the memory; None for a plain Mesa model."""
     replay_of: Path | None = None
     """The run whose tape is repeated, before it is copied."""
 
@@ -57,6 +60,7 @@ def prepare(
     observers: Sequence[str] = (),
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
+    memory: Mapping[str, Any] | None = None,
     state_every: int = 1,
     record_events: bool = True,
     speak: Speak | None = None,
@@ -66,7 +70,7 @@ def prepare(
     """Check a call and make its society; nothing is written, and no model is asked.
 
     Args:
-        scenario, seed, steps, observers, graph, cast, state_every, record_events: as for `simworld.run`.
+        scenario, seed, steps, observers, graph, cast, memory, state_every, record_events: as for `simworld.run`.
         params: the scenario's parameters.
         mind: who decides for agents that neither a model, a seat nor their persona gives a mind; when it is given, the
             minds that personas name do not count.
@@ -90,7 +94,7 @@ def prepare(
         raise ParameterError(f"state_every = {state_every!r} is not a whole number of steps, 0 or more")
     ref = resolve(scenario)
     cls = load(ref)
-    personas, cast_source, notes = _cast(cast)
+    personas, cast_source, notes = _cast(cast if cast is not None else getattr(cls, "starting_cast", None))
     society: Any
     if not isinstance(mind, str | None):
         raise ParameterError(f"a recorded run takes a mind by its label, got {mind!r:.80}")
@@ -115,12 +119,14 @@ def prepare(
         persona_minds=mind is None,
         asking=how,
         replicate=replicate,
+        memory=dict(memory or {}),
         observers=tuple(observers),
         cast=cast_source,
         state_every=state_every,
         record_events=record_events,
     )
     seating: Seating | None = None
+    embed: Embedders | None = None
     if issubclass(cls, World):
         checked_params(cls.Params, params or {})
         n_agents = (params or {}).get("n_agents", 1)
@@ -129,7 +135,11 @@ def prepare(
         seating = Seating(
             plan, Switchboard(reach, speak=speak, is_waiting=True), rehearsed=rehearsed, stand_in=stand_in
         )
-        society = cls(rng=seed, graph=graph, personas=personas, mind=seating, **dict(params or {}))
+        embed = Embedders(reach)
+        society = cls(
+            rng=seed, graph=graph, personas=personas, mind=seating, memory=plan.memory, embed=embed,
+            **dict(params or {}),
+        )  # fmt: skip
         if personas is not None and not cls.with_personas:
             raise ParameterError(f"scenario {ref.spec!r} has no personas; leave the cast out")
         society.notes[:0] = notes
@@ -142,7 +152,13 @@ def prepare(
             society.notes.append(f"nobody here has a language model, so {said} has nothing to do")
         default_steps, own = cls.default_steps, cls.observers
     else:
-        for what, value in (("graph", graph), ("cast", cast), ("model", models or None), ("seat", seats or None)):
+        for what, value in (
+            ("graph", graph),
+            ("cast", cast),
+            ("model", models or None),
+            ("seat", seats or None),
+            ("memory", memory or None),
+        ):
             if value is not None:
                 raise ParameterError(f"a plain Mesa model takes no {what}; leave it out")
         if plan.mind != "rules":
@@ -170,7 +186,7 @@ def prepare(
     if isinstance(society, PlainModel):
         for one in observing:
             one.observe(society)  # raises if it needs what a plain model has not
-    return Prepared(ref.name, plan, inputs, society, observing, seating=seating)
+    return Prepared(ref.name, plan, inputs, society, observing, seating=seating, embed=embed)
 
 
 def make_observers(own: Sequence[Any], names: Sequence[str]) -> list[Observer]:
@@ -236,19 +252,25 @@ def prepare_again(
     cls = load(ref)
     society: Any
     seating: Seating | None = None
+    embed: Embedders | None = None
     if issubclass(cls, World):
         inputs = load_inputs(path, plan, cls.directed)
         people = None if inputs.personas is None else list(inputs.personas)
         reach: Service = checked_params(Service, {**contents.manifest.get("service", {}), **(service or {})})
         seating = Seating(plan, Switchboard(reach, speak=speak, is_waiting=True, only_tape=only_tape or plan.is_replay))
-        society = cls(rng=plan.seed, graph=inputs.graph, personas=people, mind=seating, **plan.params)
+        embed = Embedders(reach, path / "journal.sqlite", only_tape=only_tape or plan.is_replay)
+        society = cls(
+            rng=plan.seed, graph=inputs.graph, personas=people, mind=seating, memory=plan.memory, embed=embed,
+            **plan.params,
+        )  # fmt: skip
         own: Sequence[Any] = cls.observers
     else:
         inputs, own = Inputs(), ()
         society = PlainModel(cls, plan.seed, dict(plan.params))
     society.notes[:] = contents.manifest.get("notes", [])
     is_changed = ref.content_hash() != plan.content_hash
-    return Prepared(ref.name, plan, inputs, society, make_observers(own, plan.observers), is_changed, seating)
+    observing = make_observers(own, plan.observers)
+    return Prepared(ref.name, plan, inputs, society, observing, is_changed, seating, embed)
 
 
 def prepare_replay(path: Path, scenario: str, **changes: Any) -> Prepared:
@@ -279,4 +301,7 @@ def prepare_replay(path: Path, scenario: str, **changes: Any) -> Prepared:
     now = {"is_replay": True, "content_hash": resolve(scenario).content_hash()}
     plan = again.plan.model_copy(update={**changes, **now})
     observing = make_observers(type(again.society).observers, plan.observers)
-    return Prepared(again.name, plan, again.inputs, again.society, observing, seating=again.seating, replay_of=path)
+    return Prepared(
+        again.name, plan, again.inputs, again.society, observing, seating=again.seating, embed=again.embed,
+        replay_of=path,
+    )  # fmt: skip

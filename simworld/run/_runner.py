@@ -33,7 +33,7 @@ from simworld.errors import (
 )
 from simworld.mind.llm import HUMAN, Stopped, without_credentials, without_secrets
 from simworld.run._chain import check_chains
-from simworld.run._frames import TIES, changes_of, empty, state_at
+from simworld.run._frames import MEMORY, TIES, changes_of, empty, memory_parts, state_at
 from simworld.run._prepare import Prepared
 from simworld.run._recorder import Recorder
 from simworld.run._store import Contents, Store, manifest_hash, parquet_bytes, write_whole
@@ -90,6 +90,8 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
             with contextlib.closing(SqliteTape(path / "journal.sqlite", replicate=plan.replicate)) as tape:
                 if prepared.replay_of is not None:
                     tape.copy_from(prepared.replay_of / "journal.sqlite")
+        if prepared.embed is not None:
+            prepared.embed.keep(path / "journal.sqlite")
         write_manifest(path, prepared, "running", files=files, started=started)
     except (StorageError, CorruptRunError):
         shutil.rmtree(path, ignore_errors=True)
@@ -118,6 +120,10 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
         "git_commit": _git_commit(),
         **more,
     }
+    if getattr(society, "keeps_memory", False):
+        store = society.memory
+        identity = store.embedder.identity.model_dump(mode="json")
+        manifest["memory"] = {"settings": store.settings.model_dump(mode="json"), "embedder": identity}
     if board is not None and prepared.seating is not None and prepared.seating.book is not None:
         reached = board.service.model_dump(mode="json")
         reached["api_base"] = {name: without_credentials(url) for name, url in reached["api_base"].items()}
@@ -210,6 +216,8 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                 if board is not None:
                     tape = SqliteTape(path / "journal.sqlite", replicate=plan.replicate)
                     board.keep(tape)
+                if prepared.embed is not None:
+                    prepared.embed.keep(path / "journal.sqlite")
                 done = store.rewind()
                 if done >= 0:
                     _catch_up(prepared, recorder, path, done)
@@ -275,6 +283,8 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
     finally:
         if board is not None:
             board.close()
+        if prepared.embed is not None:
+            prepared.embed.close()
         recorder.close()
         if tape is not None:
             tape.close()
@@ -312,7 +322,8 @@ def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> 
             tables[name] = table.rows(society.ids[:0]) if changed is None else _columns(state_at(changed, done))
         ties = streams.get("ties")
         later = empty(TIES) if ties is None else ties.filter(pl.col("step").is_between(1, done))
-        society.restore(done, tables, changes_of(later, society.tie_kinds), last["globals"])
+        log = streams.get("memory", empty(MEMORY)).filter(pl.col("step") <= done)
+        society.restore(done, tables, changes_of(later, society.tie_kinds), last["globals"], memory_parts(log))
         society.drain()
     metrics = [(s["step"], json.loads(s["metrics"])) for s in steps]
     recorder.continue_from(last["events_chain"], last["state_chain"], metrics)

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simworld.agent import PromptBook
+from simworld.agent import PromptBook, prompts_of
 from simworld.errors import ParameterError, did_you_mean
+from simworld.memory import NULLS, RULES
 from simworld.mind import Mind, RuleMind, uniform_policy
 from simworld.mind.llm import HUMAN, ModelMind, RehearsalMind, Rehearsed, Switchboard
 from simworld.persona import largest_remainder
@@ -83,7 +84,7 @@ class Seating:
             if label != HUMAN and "/" not in label and (hint := did_you_mean(label, [*known, HUMAN])):
                 raise ParameterError(f"no mind {label!r}{hint}")
         if models:
-            self.book = PromptBook(world.params, self._plan.asking.card)
+            self.book = PromptBook(world.params, self._plan.asking.card, home=prompts_of(type(world)))
             if self._rehearsed is None:
                 self.board.check(models)
         minds: dict[str, str | Mind] = {
@@ -99,7 +100,8 @@ class Seating:
         plan = self._plan
         if self._rehearsed is not None:
             policies = world.policies.get(self._stand_in, {})
-            stand_in = RuleMind(policies, self._stand_in, fallback=uniform_policy)
+            own = NULLS if self._stand_in == "null" else RULES
+            stand_in = RuleMind(policies, self._stand_in, fallback=lambda d: own.get(d) or uniform_policy(d))
             return RehearsalMind(label, stand_in, self.book, self._rehearsed)
         asking = plan.asking if label != HUMAN else plan.asking.model_copy(update={"attempts": HUMAN_ATTEMPTS})
         replicate = f"{plan.seed}/{plan.replicate}"

@@ -16,7 +16,8 @@ from pydantic_core import to_jsonable_python
 
 from simworld.agent import Agent, ColumnSpec, Entity
 from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
-from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, Waiting, possible, uniform_policy
+from simworld.memory import Embedder
+from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, Waiting, possible
 from simworld.persona import Persona, sample_population
 from simworld.rng import Chance
 from simworld.schema import Decision, Globals, Params, Record
@@ -26,6 +27,7 @@ from simworld.world._encounter import Encounter, Turn, turns
 from simworld.world._events import Chunk, EventBuffer
 from simworld.world._graph import SocialGraph, TieChanges
 from simworld.world._graph_source import GraphData, GraphSpec, load_graph, parse_graph
+from simworld.world._remembering import Recall, Remembering, null_of, rule_of_memory
 from simworld.world._table import Table
 
 type Ids = npt.NDArray[np.int64]
@@ -49,9 +51,11 @@ class StepRecord:
     """By table: rows that changed, and their new values, one array a column."""
     globals: str
     """The `Globals` record, and whether the society wants to go on, as JSON."""
+    memory: tuple[int, Mapping[str, Any]] | None = None
+    """Rows of the log of memories: how many, and their columns; None in a society that keeps none."""
 
 
-class World(mesa.Model):
+class World(Remembering, mesa.Model):
     """One society. Subclass it to write a scenario; see the README for one of forty lines.
 
     A World is ready when it is constructed: ``World(n_agents=50, rng=7)`` has agents, personas and ties, and ``step()``
@@ -73,6 +77,8 @@ class World(mesa.Model):
     """Whether a tie from u to v says nothing about v to u."""
     starting_graph: ClassVar[str | None] = None
     """Graph source when the user gives none, in the words of ``--graph``; None starts without ties."""
+    starting_cast: ClassVar[str | None] = None
+    """Cast of a recorded run when the user names none; None samples personas."""
     with_personas: ClassVar[bool] = False
     """Whether agents have personas (from a cast, else sampled)."""
     policies: Mapping[str, Mapping[type[Decision], Callable[..., Any]]] = {}
@@ -89,6 +95,8 @@ class World(mesa.Model):
         graph: Any = None,
         personas: Sequence[Persona] | None = None,
         mind: Seats | Callable[[World], Seats] = "rules",
+        memory: Mapping[str, Any] | None = None,
+        embed: Callable[[str], Embedder] | None = None,
         **params: Any,
     ) -> None:
         """Make the society.
@@ -99,6 +107,8 @@ class World(mesa.Model):
             personas: who lives here; too few are filled up with sampled ones, too many cut.
             mind: who decides: ``"rules"``, ``"null"``, a `Mind`, or one of these for each agent; or a function of the
                 society, once it has agents and personas, that returns one of these.
+            memory: fields of `simworld.memory.MemorySettings` that differ from the scenario's own.
+            embed: makes the embedder that these settings name; by default `simworld.memory.embedder`.
             params: fields of `Params`.
 
         Raises:
@@ -122,7 +132,7 @@ class World(mesa.Model):
         self.table = Table(_agent_columns(type(self).agent_classes))
         self.tables: dict[str, Table] = {"agents": self.table}
         for name, entity in type(self).entities.items():
-            if name in ("agents", "events", "ties") or not name.isidentifier():
+            if name in ("agents", "events", "ties", "memory") or not name.isidentifier():
                 raise ScenarioError(f"an entity table cannot be called {name!r}; choose another plain word")
             self.tables[name] = Table(entity.columns)
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
@@ -140,6 +150,7 @@ class World(mesa.Model):
             self.personas = self._first_personas(personas)
         elif personas is not None:
             raise ParameterError(f"{type(self).__name__} has no personas; leave them out")
+        self.start_memory(memory or {}, embed)
         seats: Any = mind(self) if callable(mind) and not isinstance(mind, Mind | type) else mind
         self._minds, self._mind_of = self._seat_minds(seats)
         if start is not None:
@@ -150,6 +161,7 @@ class World(mesa.Model):
         self._collects: Any = None
         self.datacollector: Any = None
         self.setup()
+        self.memory.commit()
         if self.datacollector is None:
             reporters = {key: functools.partial(_metric, key=key) for key in self.metrics()}
             self._collects = self.datacollector = mesa.DataCollector(model_reporters=reporters)
@@ -220,6 +232,7 @@ class World(mesa.Model):
         if self.personas is not None:
             self._later_personas(self.personas)
         if self.t > 0:
+            self._remember_lives(first)
             for row in range(first, first + n):
                 # The persona travels with the event: the run's inputs hold those of the start only.
                 who = None if self.personas is None else self.personas[row].model_dump(mode="json")
@@ -337,6 +350,7 @@ class World(mesa.Model):
         *,
         check: Check | None = None,
         purpose: str | None = None,
+        recall: Recall = None,
     ) -> Answers:
         """Ask agents for a decision; nothing changes until you commit the answers.
 
@@ -347,6 +361,8 @@ class World(mesa.Model):
                 vectorised policies.
             check: says why an answer is impossible although its schema is met; it becomes a refusal.
             purpose: name of the draws and of the tape position; the class name by default.
+            recall: what agents look for in their memory; what they find goes with the question. An empty text finds
+                nothing, but lets policies read insights and facts; None leaves memory out.
 
         Returns:
             One decision or `Refusal` an agent asked. Every refusal is also an event.
@@ -354,16 +370,18 @@ class World(mesa.Model):
         everyone = who is None and self.n_agents == self.table.n
         ids = np.arange(self.table.n) if everyone else self.ids_of(who)
         purpose = purpose or decision.__name__
+        occurrences = self._occurrences(purpose, ids, everyone)
         question = Question(
             decision=decision,
             purpose=purpose,
             ids=ids,
-            occurrences=self._occurrences(purpose, ids, everyone),
+            occurrences=occurrences,
             observe=[observe(i) for i in ids.tolist()] if callable(observe) else Columns(observe, len(ids)),
             chance=self.chance,
             step=self.t,
             n_agents=self.table.n,
             everyone=self.personas,
+            memories=self.memories_for(ids, recall, purpose, occurrences),
             check=check,
             asks_everyone=everyone,
         )
@@ -449,17 +467,21 @@ class World(mesa.Model):
             return mind
         policies = self.policies
         if mind == "null":
-            return RuleMind(policies.get("null", {}), "null", fallback=uniform_policy)
+            return RuleMind(policies.get("null", {}), "null", fallback=null_of)
         if mind not in policies and mind != "rules":
             known = sorted({"rules", "null", *policies})
             raise ParameterError(
                 f"no mind {mind!r}{did_you_mean(mind, known)}; this scenario has {known} (a language model: --model)"
             )
-        return RuleMind(policies.get(mind, {}), mind)
+        return RuleMind(policies.get(mind, {}), mind, fallback=rule_of_memory)
+
+    def mind_of(self, agent: int) -> Mind:
+        """Return the mind that decides for an agent."""
+        return self._minds[0 if self._mind_of is None else int(self._seats(np.array([agent]))[0])]
 
     def mind_label(self, agent: int) -> str:
         """Return the label of the mind that decides for an agent."""
-        return self._minds[0 if self._mind_of is None else int(self._seats(np.array([agent]))[0])].label
+        return self.mind_of(agent).label
 
     @property
     def mind_labels(self) -> tuple[str, ...]:
@@ -537,11 +559,15 @@ class World(mesa.Model):
         if not self._recorded:
             self.events.drain()
             self.graph.drain()
+            self.memory.drain()
         self._asked.clear()
         self._activations = 0
+        self.memory.now = self.t
         _mesa.rekey(self, self.seed, self.t)
         _mesa.in_row_order(self)
         type(self).step(self)
+        self.commit_memories()
+        self.memory.forget()
         if self.finished():
             self.running = False
         if not self._recorded and self._collects is not None and self.datacollector is self._collects:
@@ -556,9 +582,16 @@ class World(mesa.Model):
                 rows = table.changed()
                 tables[name] = (rows, table.rows(rows))
         rest = json.dumps({"running": bool(self.running), "globals": _jsonable(self.globals)})
-        return StepRecord(self.t, self.events.drain(), self.graph.drain(), tables, rest)
+        return StepRecord(self.t, self.events.drain(), self.graph.drain(), tables, rest, self.drain_memory())
 
-    def restore(self, t: int, tables: Mapping[str, Rows], ties: TieChanges, globals_json: str) -> None:
+    def restore(
+        self,
+        t: int,
+        tables: Mapping[str, Rows],
+        ties: TieChanges,
+        globals_json: str,
+        memories: Iterable[tuple[int, int, Mapping[str, Any]]] = (),
+    ) -> None:
         """Put a freshly made society into the state it had after step ``t``.
 
         Args:
@@ -566,6 +599,7 @@ class World(mesa.Model):
             tables: by table, its full columns at ``t``.
             ties: every tie change after the society was made, in order.
             globals_json: `StepRecord.globals` of step ``t``.
+            memories: the log of memories from the start on: step, rows, columns.
         """
         self.drain(state=False)
         self.graph.grow(len(tables["agents"]["alive"]))
@@ -579,6 +613,11 @@ class World(mesa.Model):
         rest = json.loads(globals_json)
         self.globals = type(self).Globals.model_validate(rest["globals"])
         _mesa.set_clock(self, t)
+        self.memory = self.new_store()
+        self.memory.grow(len(tables["agents"]["alive"]) if self._memory_kept else 0)
+        for step, n, columns in memories:
+            self.memory.apply(step, n, columns)
+        self.memory.now = t
         self.running = rest["running"]
         self.restored()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import typing
 from typing import Any
@@ -26,6 +27,7 @@ from simworld.persona import (
     Relation,
     Secret,
     Situation,
+    Stay,
     Style,
     SurveyResponse,
     TraitScore,
@@ -113,6 +115,19 @@ responses = st.builds(
     wave=st.integers(1, 4),
     masked=st.booleans(),
 )
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> tuple[Stay, ...]:
+    """Stays between neighbouring full hours, so that none overlaps another whatever its kind of day."""
+    hours = [f"{h:02}:00" for h in sorted(draw(st.sets(st.integers(0, 24), max_size=4)))]
+    kinds = st.sampled_from(["every day", "workday", "weekend"])
+    return tuple(
+        Stay(start=start, end=end, place=draw(words), activity=draw(words), days=draw(kinds))
+        for start, end in itertools.pairwise(hours)
+    )
+
+
 jsons = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | texts,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
@@ -131,6 +146,8 @@ personas = st.builds(
     beliefs=some(texts),
     preferences=some(preferences),
     routines=st.dictionaries(words, some(texts), max_size=2),
+    home=maybe(words),
+    schedule=schedules(),
     health=maybe(texts),
     style=st.builds(
         Style, tone=maybe(texts), formality=maybe(numbers), barrier=st.dictionaries(words, texts, max_size=2)
@@ -222,7 +239,7 @@ def test_the_strategies_reach_every_record() -> None:
     """A record added to the schema and forgotten above would be a hole in the round trip."""
     covered = {
         Persona, Demographics, Politics, Occupation, TraitScore, Preference, Style, Backstory, QA, LifeEvent, Relation,
-        CognitiveDiagram, Situation, SurveyResponse, Secret, Media, Provenance,
+        CognitiveDiagram, Situation, SurveyResponse, Secret, Stay, Media, Provenance,
     }  # fmt: skip
     reached: set[type] = set()
 

@@ -20,6 +20,10 @@ TRANSPORT_FAULTS = (
 """Faults that cost a sending, and no answer."""
 ANSWER_FAULTS = ("invalid_json", "wrong_schema", "refusal", "empty", "ten_megabytes", "half_answer")
 """Faults of an answer that did arrive."""
+EMBEDDING_FAULTS = ("wrong_count", "not_a_number", "wrong_dimension", "ragged", "words", "no_list", "misnumbered")
+"""Faults of vectors that did arrive."""
+DIMENSIONS = 32
+"""Numbers in a vector."""
 OTHER_FAULTS = ("wrong_usage", "no_usage")
 """Faults that must cost nothing."""
 
@@ -115,7 +119,7 @@ class App:
             await _json(send, 200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]})
         elif scope["path"].endswith("/log"):
             await _json(send, 200, self.log())
-        elif scope["path"] == "/v1/chat/completions":
+        elif scope["path"] in ("/v1/chat/completions", "/v1/embeddings"):
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             try:
@@ -142,7 +146,8 @@ class App:
                 self.authorizations.add(value.decode())
         self.n += 1
         key = hashlib.blake2b(
-            json.dumps([found["model"], found["messages"], found.get("seed")]).encode(), digest_size=8
+            json.dumps([found["model"], found.get("messages", found.get("input")), found.get("seed")]).encode(),
+            digest_size=8,
         ).hexdigest()
         nth = self.sent[key]
         self.sent[key] += 1
@@ -165,7 +170,10 @@ class App:
         if fault in TRANSPORT_FAULTS:
             await self._fail(fault, scope, send)
             return
-        await self._answer(found, fault, scope, send)
+        if scope["path"].endswith("/embeddings"):
+            await self._vectors(found, fault, send)
+        else:
+            await self._answer(found, fault, scope, send)
         self.answered[key] += 1
 
     def _fault(self, key: str, nth: int) -> str:
@@ -243,6 +251,39 @@ class App:
         reply = {"id": "x", "object": "chat.completion", "created": 1, "choices": [choice]}
         reply["model"] = found["model"] if how.served_by is None else how.served_by
         await _json(send, 200, {**reply, **({} if usage is None else {"usage": usage})})
+
+    async def _vectors(self, found: dict[str, Any], fault: str, send: Any) -> None:
+        texts = [found["input"]] if isinstance(found["input"], str) else found["input"]
+        if not texts or not all(texts):
+            await _json(send, 400, {"error": {"message": "input must not be empty"}})
+            return
+        data: Any = [{"object": "embedding", "index": i, "embedding": vector(text)} for i, text in enumerate(texts)]
+        data.reverse()  # they are numbered, so that their order need not matter
+        if fault == "wrong_count":
+            data = data[1:]
+        elif fault == "not_a_number":
+            data[0]["embedding"][3] = math.nan
+        elif fault == "wrong_dimension":
+            data = [{**one, "embedding": one["embedding"][:7]} for one in data]
+        elif fault == "ragged":
+            data[0]["embedding"].append(0.5)
+        elif fault == "words":
+            data[0]["embedding"][3] = "0.5"
+        elif fault == "no_list":
+            data = {"embedding": "none"}
+        elif fault == "misnumbered":
+            data = [{**one, "index": 0} for one in data]
+        said = max(1, sum(map(len, texts)) // 4)
+        usage = {"prompt_tokens": said, "total_tokens": said}
+        if self.behaviour.usage is not None:
+            usage = {"prompt_tokens": self.behaviour.usage[0], "total_tokens": self.behaviour.usage[0]}
+        await _json(send, 200, {"object": "list", "model": found["model"], "data": data, "usage": usage})
+
+
+def vector(text: str) -> list[float]:
+    """Return the vector of a text: the sum of its words' vectors, which depend on the words alone; of any length."""
+    each = [[draw("vector", word, k) - 0.5 for k in range(DIMENSIONS)] for word in text.casefold().split()]
+    return [math.fsum(column) for column in zip(*each, strict=True)] or [0.0] * DIMENSIONS
 
 
 def _leak(scope: dict[str, Any]) -> dict[str, str]:

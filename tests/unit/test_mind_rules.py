@@ -80,14 +80,14 @@ def test_a_vectorised_policy_needs_columns() -> None:
 
 def test_a_policy_sees_its_own_persona_observation_and_memory() -> None:
     people = sample_population(6, 1)
-    memories = [f"memory of {i}" for i in range(6)]
+    memories = {i: f"memory of {i}" for i in range(6)}
     met: list[tuple[str, int, str]] = []
 
     def policy(persona: Any, seen: Any, memory: Any, rng: Any) -> dict[str, Any]:
         met.append((persona.id, seen.high - 1, memory))
         return {"a": 0.0, "b": 0, "c": False}
 
-    RuleMind({Bid: policy}).decide(question([4, 0, 5], 6, everyone=people, memories=memories))
+    RuleMind({Bid: policy}).decide(question([4, 0, 5], 6, everyone=people, memories=[memories[i] for i in (4, 0, 5)]))
     assert met == [(people[i].id, i, memories[i]) for i in (4, 0, 5)]
 
 

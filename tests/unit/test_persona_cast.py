@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simworld.errors import PersonaError
-from simworld.persona import read_cast
+from simworld.persona import Stay, read_cast
 from simworld.persona._positions import json_lines, toml_lines
 
 type Write = Callable[[str, str], Path]
@@ -77,6 +77,14 @@ def test_defaults_are_merged_and_overruled(write: Write) -> None:
     ada, ben = read_cast(write("a.toml", text)).personas
     assert (ada.demographics.city, ada.demographics.age, ada.goals) == ("Leeds", 36, ("win",))
     assert (ben.demographics.city, ben.demographics.age, ben.goals) == ("York", 40, ("win",))
+
+
+def test_home_and_schedule_are_read(write: Write) -> None:
+    schedule = '[[persona.schedule]]\nstart = "08:00"\nend = "24:00"\nplace = "p"\nactivity = "a"\nmood = "wet"\n'
+    (ada,) = read_cast(write("a.toml", PROVENANCE + ADA + 'home = "Mill Cottage"\n' + schedule)).personas
+    assert ada.home == "Mill Cottage"
+    assert ada.schedule == (Stay(start="08:00", end="24:00", place="p", activity="a"),)
+    assert ada.extra == {"schedule.0.mood": "wet"}
 
 
 def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:
@@ -162,6 +170,26 @@ def test_a_number_json_cannot_hold_is_refused(write: Write) -> None:
         ('[persona.style]\nexamples = ["""\nmoral_level = 9\n"""]\nhumor = "much"\n', 13, "style.humor", "got 'much'"),
         ("kind = 'character'\n", 5, "", "'backstory.narrative', 'backstory.events' or 'cognitive'"),
         ("[[persona.secrets]]\nsensitivity = 2\n", 9, "secrets.0.text", "is required and missing"),
+        (
+            'schedule = [\n  { start = "08:00", end = "09:00", place = "p", activity = "a" },\n'
+            '  { start = "09:00", end = "9:30", place = "p", activity = "a" },\n]\n',
+            11,
+            "schedule.1.end",
+            "match pattern",
+        ),
+        (
+            '[[persona.schedule]]\nstart = "09:00"\nend = "08:00"\nplace = "p"\nactivity = "a"\n',
+            9,
+            "schedule.0",
+            "'end' '08:00' must be later than 'start' '09:00'",
+        ),
+        (
+            'schedule = [\n  { start = "08:00", end = "09:00", place = "p", activity = "a" },\n'
+            '  { start = "08:30", end = "09:30", place = "q", activity = "a", days = "weekend" },\n]\n',
+            5,
+            "",
+            "'p' 08:00–09:00 (every day) and 'q' 08:30–09:30 (weekend)",
+        ),
         ('provenance = { rights = "mine" }\n', 9, "provenance.rights", "'private', got 'mine'"),
     ],
 )

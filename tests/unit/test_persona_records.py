@@ -17,6 +17,7 @@ from simworld.persona import (
     Provenance,
     Relation,
     Secret,
+    Stay,
     SurveyResponse,
     TraitScore,
 )
@@ -34,6 +35,7 @@ def test_shortest_persona_has_the_defaults_of_the_specification() -> None:
     assert (short.kind, short.schema_version, short.weight) == ("demographic", "1", 1.0)
     assert (short.traits, short.goals, short.relations, short.secrets) == ((), (), (), ())
     assert (short.occupation, short.health, short.cognitive, short.moral_level, short.media) == (None,) * 5
+    assert (short.home, short.schedule) == (None, ())
     assert (short.routines, short.attributes, short.stratum, short.extra) == ({}, {}, {}, {})
 
 
@@ -65,6 +67,10 @@ def test_shortest_persona_has_the_defaults_of_the_specification() -> None:
         ({"secrets": [{"text": "x", "sensitivity": 6}]}, "sensitivity"),
         ({"backstory": {"events": [{"text": "x", "importance": 2.0}]}}, "importance"),
         ({"style": {"vector": [0.0] * 7}}, "vector"),
+        ({"home": ""}, "home"),
+        ({"schedule": [{"start": "08:00", "end": "09:00", "place": "x"}]}, "activity"),
+        ({"schedule": [{"start": "08:00", "end": "09:00", "place": "", "activity": "x"}]}, "place"),
+        ({"schedule": [{"start": "08:00", "end": "09:00", "place": "x", "activity": "x", "days": "monday"}]}, "days"),
         ({"attributes": {"a": [1]}}, "attributes"),
         ({"extra": {"a": float("inf")}}, "extra"),
         ({"traits": [{"model": "big6", "trait": "openness"}]}, "model"),
@@ -170,6 +176,53 @@ def test_a_preference_ends_after_it_begins() -> None:
         Preference(topic="chess", valid_from=3, valid_to=3)
 
 
+def stay(start: str, end: str, days: str = "every day", place: str = "the mill") -> Stay:
+    return Stay.model_validate({"start": start, "end": end, "place": place, "activity": "grinds", "days": days})
+
+
+@pytest.mark.parametrize("time", ["8:00", "08:0", "24:01", "25:00", "08:60", "08.00", "08:00\n", "٠٨:00", "", 8])
+def test_times_of_a_stay_are_written_out(time: Any) -> None:
+    for given in ({"start": time, "end": "24:00"}, {"start": "00:00", "end": time}):
+        with pytest.raises(ValidationError, match="string"):
+            Stay.model_validate(given | {"place": "the mill", "activity": "grinds"})
+
+
+def test_only_an_end_may_be_midnight() -> None:
+    assert stay("00:00", "24:00").end == "24:00"
+    with pytest.raises(ValidationError, match="start"):
+        stay("24:00", "24:00")
+
+
+@pytest.mark.parametrize("start, end", [("09:00", "09:00"), ("22:00", "02:00"), ("10:00", "09:59"), ("08:00", "00:00")])
+def test_a_stay_ends_after_it_starts_on_the_same_day(start: str, end: str) -> None:
+    with pytest.raises(ValidationError, match=f"'end' '{end}' must be later than 'start' '{start}'; split"):
+        stay(start, end)
+
+
+@pytest.mark.parametrize("days, others", [("workday", "workday"), ("weekend", "every day"), ("every day", "workday")])
+@pytest.mark.parametrize("times", [("08:00", "12:00"), ("07:00", "13:00"), ("09:00", "10:00"), ("11:59", "24:00")])
+def test_nobody_is_at_two_places_at_once(days: str, others: str, times: tuple[str, str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        persona(schedule=[stay("08:00", "12:00", days), stay("06:00", "06:30"), stay(*times, others, "the inn")])
+    assert (
+        f"'schedule' has two stays at once: 'the mill' 08:00–12:00 ({days}) and "
+        f"'the inn' {times[0]}–{times[1]} ({others}); end the earlier before the later starts"
+    ) in str(caught.value)
+
+
+def test_stays_may_touch_and_workdays_and_weekends_do_not_meet() -> None:
+    kept = persona(
+        home="the mill",
+        schedule=[
+            stay("08:00", "12:00", "workday"),
+            stay("08:00", "12:00", "weekend", "the inn"),
+            stay("12:00", "13:00"),
+            stay("07:00", "08:00"),
+        ],
+    )
+    assert [s.start for s in kept.schedule] == ["08:00", "08:00", "12:00", "07:00"]
+
+
 @pytest.mark.parametrize("version", ["2", 1, None])
 def test_an_unknown_version_is_refused_with_the_known_one(version: object) -> None:
     with pytest.raises(ValidationError, match="is unknown; this simworld reads '1'"):
@@ -209,6 +262,9 @@ def test_digest_sees_every_field_and_no_key_order() -> None:
         persona(backstory=Backstory(narrative="x")),
         persona(cognitive=CognitiveDiagram()),
         persona(secrets=[Secret(text="x")]),
+        persona(home="x"),
+        persona(schedule=[stay("08:00", "09:00")]),
+        persona(schedule=[stay("08:00", "09:00", "weekend")]),
         persona(demographics=Demographics(age=37)),
         persona(extra={"a": 1}),
     ]

@@ -117,6 +117,55 @@ def test_statements_are_one_sentence_a_line(ada: Persona) -> None:
     assert all(line.endswith(".") for line in lines)
 
 
+VILLAGER: dict[str, Any] = {
+    "demographics": {"age": 40, "gender": "woman"},
+    "home": "Mill Cottage",
+    "routines": {"evening": ["reads"]},
+    "schedule": [
+        {"start": "08:00", "end": "12:00", "place": "the Quince Café", "activity": "opens the café", "days": "workday"},
+        {"start": "09:00", "end": "10:30", "place": "the Green", "activity": "sits about.", "days": "weekend"},
+        {"start": "20:00", "end": "24:00", "place": "Mill Cottage", "activity": "sleeps"},
+    ],
+    "relations": [{"target": "ben", "kind": "sister"}],
+}
+USUAL_DAY = (
+    "08:00–12:00 opens the café at the Quince Café (workdays); 09:00–10:30 sits about at the Green (weekends); "
+    "20:00–24:00 sleeps at Mill Cottage"
+)
+
+
+@pytest.mark.parametrize("view, poss", [("full", "Her"), ("second_person", "Your")])
+def test_home_and_usual_day_stand_between_routines_and_ties(view: str, poss: str) -> None:
+    assert simple(**VILLAGER).render(view).split("\n")[1:] == [
+        f"{poss} routines: evening: reads.",
+        f"{poss} home: Mill Cottage.",
+        f"{poss} usual day: {USUAL_DAY}.",
+        f"{poss} ties: sister of ben.",
+    ]
+
+
+def test_statements_name_one_stay_a_line() -> None:
+    lines = simple(**VILLAGER).render("statements").split("\n")
+    assert [line for line in lines if "home" in line or "usual day" in line] == [
+        "Pat Lee's home: Mill Cottage.",
+        *(f"Pat Lee's usual day: {stay}." for stay in USUAL_DAY.split("; ")),
+    ]
+
+
+@pytest.mark.parametrize("view", ["mini", *SPC])
+def test_the_other_views_name_neither_home_nor_usual_day(view: str) -> None:
+    text = simple(**VILLAGER).render(view)
+    assert "Mill Cottage" not in text
+    assert "café" not in text
+
+
+@pytest.mark.parametrize("view", ["full", "second_person", "statements"])
+def test_a_persona_without_home_and_schedule_says_nothing_of_them(ada: Persona, view: str) -> None:
+    text = ada.render(view, audience="self")
+    assert " home: " not in text
+    assert "usual day" not in text
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_rendering_twice_gives_the_same_text(ada: Persona, view: str) -> None:
     again = Persona.model_validate_json(ada.model_dump_json())

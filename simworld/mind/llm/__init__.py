@@ -6,6 +6,7 @@ action.
 
 from simworld.mind.llm._cache import Cache, Cached, cache_key
 from simworld.mind.llm._compatible import KEY_VARIABLE, CompatibleModel
+from simworld.mind.llm._embedding import LiteLLMEmbedder
 from simworld.mind.llm._ledger import Budgeted, Ledger, Purse, Spent
 from simworld.mind.llm._limits import AdaptiveLimit, Limited, Pace, Retrying
 from simworld.mind.llm._litellm import LiteLLMModel, Price, litellm_library, price_of, token_count
@@ -51,6 +52,7 @@ __all__ = [
     "LanguageModel",
     "Ledger",
     "Limited",
+    "LiteLLMEmbedder",
     "LiteLLMModel",
     "MemoryTape",
     "Messages",
