@@ -61,6 +61,16 @@ def _remark(persona: Any, rng: Any) -> str:
     return rng.choice(KIND if rng.random() < kind else UNKIND)
 
 
+def attitude(memory: Any, other: int) -> float:
+    """What an agent thinks of another, from −1 to 1: its insight, else half its latest impression, else nothing."""
+    if memory is None:
+        return 0.0
+    if insights := memory.insights(other):
+        return float(insights[0].value)
+    met = memory.about(other, "reacted")
+    return 0.5 * float(met[-1].value) if met else 0.0
+
+
 def policies(params: Any) -> dict[str, Mapping[Any, Callable[..., Any]]]:
     """Return the tables of policies under these parameters."""
     c = COEFFICIENTS
@@ -72,6 +82,7 @@ def policies(params: Any) -> dict[str, Mapping[Any, Callable[..., Any]]]:
             math.exp(params.homophily * s.cosine)
             * (1 + s.followers) ** params.attachment
             * (1 + s.posts) ** params.visibility
+            * (math.exp(params.affinity * attitude(memory, s.agent)) if params.affinity else 1.0)
             for s in view.suggestions
         ]
         return Follow(target=rng.choice(view.suggestions, weights).agent)
@@ -86,6 +97,11 @@ def policies(params: Any) -> dict[str, Mapping[Any, Callable[..., Any]]]:
         if not view.can_react or rng.random() < p_post:
             return Act(choice="post", content=rng.choice(OPENINGS).format(topic=_topic(persona, rng)))
         weights = [math.exp(c["cosine"] * post.cosine) * (1 + post.popularity) for post in view.feed]
+        if params.affinity:
+            likes = {author: attitude(memory, author) for author in {post.author for post in view.feed}}
+            weights = [
+                w * math.exp(params.affinity * likes[post.author]) for w, post in zip(weights, view.feed, strict=True)
+            ]
         post = rng.choice(view.feed, weights)
         choices = ("share", "like", "dislike", "comment")
         effects = (0.0, 0.0, c["agreeableness_dislike"] * a, c["extraversion_comment"] * e)

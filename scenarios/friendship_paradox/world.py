@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from .observers import GeneralisedParadox, NetworkMeans, RareContacts
 from .similarity import GRID, WordSpace, post_vectors, top
 
 REACTIONS = ("share", "like", "dislike", "comment")
+OUTCOMES = {"share": 1.0, "like": 1.0, "dislike": -1.0}
+"""How a reaction pleases; a comment does so by its sentiment."""
 MAX_COMMENTS = 6
 LAST = -1e9
 """Score of an undefined similarity that is kept: below every other."""
@@ -46,6 +48,11 @@ class Params(sw.Params):
     )  # fmt: skip
     p_post: float = sw.field(
         0.4, ge=0, le=1, unit="probability", doc="Chance that an act is a post, at average extraversion.",
+        source="placeholder",
+    )  # fmt: skip
+    affinity: float = sw.field(
+        0.0, ge=0, le=10,
+        doc="How much rule agents follow and answer those who pleased them, and avoid who annoyed them; 0 keeps no memory.",
         source="placeholder",
     )  # fmt: skip
     post_noise: float = sw.field(
@@ -110,6 +117,17 @@ class FriendshipParadox(sw.World):
     def policies(self) -> Mapping[str, Mapping[Any, Any]]:
         return rules.policies(self.params)
 
+    @property
+    def remembers(self) -> sw.MemorySettings | None:
+        """Agents remember how others reacted to them, where that is to matter."""
+        if not self.params.affinity:
+            return None
+        # Two or three reactions make an agent look back. [design]
+        return sw.MemorySettings(
+            policy="hybrid", k=10, reflect_at=1.0, importance_table={"reacted": 0.5}, surprise=0.0,
+            phrases={"reacted": sw.Phrase(threshold=0.0, below="was unkind to me", above="was kind to me")},
+        )  # fmt: skip
+
     def setup(self) -> None:
         n = self.table.n
         self.table["activity"] = self.chance.stream("activity").beta(1, 2, n)
@@ -148,6 +166,7 @@ class FriendshipParadox(sw.World):
             for one in self.activation(regime):
                 self.turn(one)
         self.forget()
+        self.reflect()
 
     def turn(self, ids: np.ndarray) -> None:
         """Follow, act, take effect, interview: for agents who decide on one snapshot."""
@@ -156,7 +175,13 @@ class FriendshipParadox(sw.World):
                 self.follow(ids)
         for _ in range(self.params.acts_per_step):
             views = {i: self.view(i) for i in ids.tolist()}
-            acts = self.decide(Act, ids, views.__getitem__, check=act_check)
+            acts = self.decide(
+                Act,
+                ids,
+                views.__getitem__,
+                check=act_check,
+                recall=lambda i: about(post.author for post in views[i].feed),
+            )
             self.take_effect(acts)
         if self.params.interviews and self.t > 1:
             self.interview(acts, views)
@@ -165,7 +190,13 @@ class FriendshipParadox(sw.World):
         """Ask those who have ever posted whom of five to follow."""
         views = self.suggestions(ids[self.table["posts"][ids] > 0])
         asked = np.array([i for i in ids.tolist() if i in views and views[i].suggestions], np.int64)
-        for agent, answer in self.decide(Follow, asked, views.__getitem__, check=follow_check).pairs():
+        for agent, answer in self.decide(
+            Follow,
+            asked,
+            views.__getitem__,
+            check=follow_check,
+            recall=lambda i: about(s.agent for s in views[i].suggestions),
+        ).pairs():
             if isinstance(answer, Follow) and answer.target is not None and self.graph.add(agent, answer.target):
                 self.followees[agent].append(answer.target)
                 self.k_in[answer.target] += 1
@@ -217,6 +248,8 @@ class FriendshipParadox(sw.World):
         self.table["given"][agent] += 1
         self.table["received"][author] += 1
         self.emit(act.choice, agent=agent, target=author, item=post, text=act.content)
+        if act.choice in OUTCOMES:
+            self.feel(author, agent, act.choice, OUTCOMES[act.choice])
         if act.choice == "comment":
             threads.append(sw.Encounter((agent, author), topic=post))
             threads[-1].say(agent, act.content)
@@ -250,7 +283,15 @@ class FriendshipParadox(sw.World):
         for thread in threads:
             own = [rules.compound(what) for speaker, what in thread.turns if speaker == thread.members[0]]
             posts["sentiment"][thread.topic] += float(np.mean(own))
+            self.feel(thread.members[1], thread.members[0], "comment", float(np.mean(own)))
             self.promote(thread.topic)
+
+    def feel(self, author: int, other: int, how: str, outcome: float) -> None:
+        """Have an author remember how somebody reacted, and whether that pleased, from −1 to 1."""
+        words = {"comment": "commented on"}.get(how, f"{how}d")
+        self.remember(
+            author, f"Agent {other} {words} a post of mine.", subject=other, predicate="reacted", value=outcome
+        )
 
     def interview(self, acts: sw.Answers, views: Mapping[int, View]) -> None:
         """Ask those who have a follower and whose act was not refused; nothing but an event comes of it."""
@@ -400,6 +441,12 @@ class FriendshipParadox(sw.World):
             "posts": float(self.tables["posts"].n),
             "posts_remembered": float(self.author_counts.sum()),
         }
+
+
+def about(agents: Iterable[int]) -> str:
+    """What an agent looks for in its memory before it deals with others; nothing when there is nobody."""
+    names = ", ".join(f"agent {i}" for i in dict.fromkeys(agents))
+    return f"How did {names} react to me?" if names else ""
 
 
 def partner_of(thread: sw.Encounter, speaker: int) -> int:

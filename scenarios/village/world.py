@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +15,17 @@ from .decisions import Attend, AttendView, Chunk, Known, Meet, MeetView, Person,
 from .news import Knowledge, News, parse
 from .observers import Acquaintance, Diffusion, Reflections
 from .places import (
-    WEEK, every_place, is_weekend, clock, merged, minutes, packed, settled, together, unpacked, where,
+    WEEK,
+    clock,
+    every_place,
+    is_weekend,
+    merged,
+    minutes,
+    packed,
+    settled,
+    together,
+    unpacked,
+    where,
 )  # fmt: skip
 
 PLAN_AT = 5 * 60
@@ -336,7 +346,7 @@ class Village(sw.World):
         self.table["unsupported"][speaker] += len(false)
         place = view.place
         self.emit("say", agent=speaker, target=listener, item=meeting.topic, text=said.utterance,
-                  data={"mentions": claims, "unsupported": false, "occurrence": turn_of(turn)})  # fmt: skip
+                  data={"mentions": claims, "unsupported": false, "decision": "Talk", "occurrence": turn_of(turn)})  # fmt: skip
         name = self.name_of(speaker)
         self.remember(speaker, f"I said to {self.name_of(listener)}: {said.utterance}", "utterance", subject=speaker,
                       predicate="said", place=place, order=100 + turn)  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from simworld.cli import _models
+from simworld.cli import _memory, _models
 from simworld.cli._errors import FAILED, Commands, complain
 from simworld.errors import Interrupted, UsageError
 
@@ -98,6 +98,15 @@ def list_(scenario: str | None, observers: bool, casts: bool) -> None:
 @option("--dry-run", is_flag=True, help="Show prompts and what the run would take; ask nobody, write nothing.")
 @option("--graph", metavar="SPEC", help="Starting graph: a file, karate, watts_strogatz_graph:k=6,p=0.1.")
 @option("--cast", metavar="NAME|FILE", help="Who lives there; by default personas are sampled.")
+@option(
+    "--memory",
+    type=Setting(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How agents remember, where it differs from the scenario: policy=hybrid, embedder=hashed, k=20.",
+)
+@option("--no-memory", is_flag=True, help="Agents remember nothing: the ablation.")
+@option("--no-reflection", is_flag=True, help="Agents draw no insights: the ablation.")
 @option("-o", "--observer", metavar="NAME", multiple=True, help="An observer more; simworld list --observers.")
 @option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run; by default a new one in runs/."
@@ -116,6 +125,9 @@ def run(
     dry_run: bool,
     graph: str | None,
     cast: str | None,
+    memory: tuple[tuple[str, Any], ...],
+    no_memory: bool,
+    no_reflection: bool,
     observer: tuple[str, ...],
     out: Path | None,
     state_every: int,
@@ -140,7 +152,8 @@ def run(
         "params": given, "seed": seed, "steps": steps, "mind": mind, "models": models["model"],
         "seats": _models.once("--seat", models["seat"]), "asking": _models.asking_of(models),
         "service": _models.service_of(models), "replicate": models["replicate"], "observers": observer,
-        "graph": graph, "cast": cast, "state_every": state_every, "record_events": not no_events,
+        "graph": graph, "cast": cast, "memory": _memory_of(memory, no_memory, no_reflection),
+        "state_every": state_every, "record_events": not no_events,
     }  # fmt: skip
     if dry_run and tape is not None:
         raise UsageError("a tape is repeated without asking anybody; leave --dry-run out")
@@ -170,6 +183,16 @@ def run(
         click.echo(path)
     else:
         _tables.end(_tables.console(), Run(path), told)
+
+
+def _memory_of(given: tuple[tuple[str, Any], ...], no_memory: bool, no_reflection: bool) -> dict[str, Any]:
+    """Return the settings of memory that were said."""
+    off = {"enabled": False} if no_memory else {}
+    off |= {"reflection": False} if no_reflection else {}
+    said = _models.once("--memory", given)
+    if twice := off.keys() & said.keys():
+        raise UsageError(f"--memory {min(twice)} is said by --no-memory or --no-reflection already; say it once")
+    return {**said, **off}
 
 
 def _once(given: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -280,6 +303,10 @@ def export(run: str, format: str, to: Path | None, step: int | None, kind: str |
     folder = Path(f"{found.path.resolve().name}-{format}") if to is None else to
     for file in export_run(found, format, folder, step=step, kind=kind):
         click.echo(_runs.shown(file))
+
+
+cli.add_command(_memory.ask)
+cli.add_command(_memory.memory)
 
 
 @cli.command(short_help="Make a lab of your own, to edit.")

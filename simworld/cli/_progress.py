@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -90,6 +90,25 @@ def waiting(what: str) -> Iterator[None]:
     console = Console(stderr=True)
     with console.status(Text(clean(what))) if _is_alive(console) else contextlib.nullcontext():
         yield
+
+
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is to be told how many of how many are done; a terminal shows it, else a line now and then."""
+    console = Console(stderr=True)
+    last = time.perf_counter()
+    if _is_alive(console):
+        with console.status(Text(clean(what))) as status:
+            yield lambda n, total: status.update(Text(f"{clean(what)}: {n:,} of {total:,}"))
+        return
+
+    def report(n: int, total: int) -> None:
+        nonlocal last
+        if time.perf_counter() - last >= LINE_EVERY_S:
+            last = time.perf_counter()
+            click.echo(f"{clean(what)}: {n:,} of {total:,}", err=True)
+
+    yield report
 
 
 @contextlib.contextmanager

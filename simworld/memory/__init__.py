@@ -19,6 +19,16 @@ from simworld.memory._decisions import (
 )
 from simworld.memory._embed import Embedder, EmbedderIdentity, check_identity, embedder
 from simworld.memory._files import MemoryView, export, replay, restore, snapshot
+from simworld.memory._index import (
+    Entry,
+    Hit,
+    IndexDoubt,
+    IndexReport,
+    MemoryIndex,
+    build_index,
+    drop_index,
+    open_index,
+)
 from simworld.memory._log import LOG, LogPart
 from simworld.memory._operations import Operation
 from simworld.memory._records import KINDS, Flag, Memory, NewMemory, Recalled, Recollection, Symbol
@@ -38,14 +48,19 @@ __all__ = [
     "Consolidation",
     "Embedder",
     "EmbedderIdentity",
+    "Entry",
     "EpisodeView",
     "Flag",
     "Found",
+    "Hit",
     "Importance",
     "ImportanceView",
+    "IndexDoubt",
+    "IndexReport",
     "Insight",
     "LogPart",
     "Memory",
+    "MemoryIndex",
     "MemorySettings",
     "MemoryStore",
     "MemoryView",
@@ -58,9 +73,12 @@ __all__ = [
     "Reflection",
     "ReflectionView",
     "Symbol",
+    "build_index",
     "check_identity",
+    "drop_index",
     "embedder",
     "export",
+    "open_index",
     "owner_of",
     "replay",
     "restore",

@@ -41,8 +41,9 @@ HNSW cannot be trusted with few: asked for 100 records of two agents it left out
 repeated texts has nodes no search reaches, however wide (10,000 records, half of them five texts)."""
 
 GRAPH = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 32}
-"""How the graph is built and searched. The default (100, 100, 16) writes twice as fast but finds less; see the tests'
-``test_recall_of_a_large_index`` for figures."""
+"""How the graph is built and searched. Of 100,000 records, a third of them of five texts, it finds 0.987 of the nearest
+ten where chromadb's defaults (100, 100, 16) find 0.956, and takes 2.6 times as long to build. A wider search finds no
+more: what is missing cannot be reached."""
 
 FETCH = 64
 """Candidates asked of the graph at least, to be ranked again by exact cosine; arbitrary."""
@@ -54,7 +55,7 @@ AGENTS = 10_000
 """Agents in one filter; SQLite takes 32,766 variables."""
 
 TIE = 1e-6
-"""Cosines nearer than this may be of the same text: what chromadb keeps is normalised in float32."""
+"""Cosines nearer than this are equal: chromadb keeps vectors in float32."""
 
 
 class Entry(NamedTuple):
@@ -150,9 +151,11 @@ def build_index(
             temporary.mkdir()
         writer = _Writer(temporary, folder, _name(run), limit_bytes)
         _write(writer, batches, progress)
+        # Before chromadb opens it again, and after: it maps a file into memory and trusts it to be as long as it was.
+        _check_graph(writer, writer.records - writer.records % WRITE)
         probes = _settle(writer)
+        _check_graph(writer, writer.records)
         files = _synced_files(temporary)
-        _check_graph(writer, files)
         size = sum(entry["bytes"] for entry in files.values())
         about = {
             "format": FORMAT, "chromadb": _version(), "run": run, "collection": writer.name, "identity": dict(identity),
@@ -208,7 +211,7 @@ def open_index(folder: Path, *, source: str, identity: Mapping[str, Any]) -> Mem
         if about["bytes"] > about["allowed_bytes"]:
             raise IndexDoubt(f"{folder} has {about['bytes']:,} bytes, more than {about['records']:,} records explain")
         return MemoryIndex(folder, about, beside=folder)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise IndexDoubt(f"{folder / 'index.json'} cannot be read: {error!r}") from error
 
 
@@ -264,7 +267,7 @@ class MemoryIndex:
         kinds: Sequence[str] | None = None,
         until: int | None = None,
     ) -> list[Hit]:
-        """Return the k records nearest to a vector by cosine, nearest first, of equal ones the smaller id first.
+        """Return the k records nearest to a vector by cosine, nearest first; of equals (to 1e-6) the smaller id first.
 
         Exact when at most ``SCAN`` records match the filter; above that the graph proposes and exact cosine ranks.
 
@@ -375,7 +378,8 @@ class _Rows(NamedTuple):
     def nearest(self, wanted: NDArray[np.float64], k: int) -> list[Hit]:
         """Return the k nearest, exactly."""
         # Row by row: a matrix product may give two equal rows two results, and the tie would not go to the smaller id.
-        cosines = np.clip(np.round((self.vectors * _unit(wanted[None])).sum(axis=1), 7), -1.0, 1.0)
+        # To six digits: the rows were float32, where two vectors of one cosine differ in the eighth.
+        cosines = np.clip(np.round((self.vectors * _unit(wanted[None])).sum(axis=1), 6), -1.0, 1.0)
         order = np.lexsort((self.ids, -cosines))[:k].tolist()
         return [
             Hit(
@@ -511,8 +515,9 @@ def _settle(writer: _Writer) -> list[dict[str, Any]]:
         probes = []
         for number, (text, vector) in writer.probes.items():
             got = collection.get(ids=[str(number)], include=["documents", "embeddings"])
-            kept = np.asarray(got["embeddings"], np.float64)
-            if got["documents"] != [text] or not np.allclose(kept, _unit(vector[None].astype(np.float64)), atol=1e-5):
+            # chromadb keeps a vector as it came or at length 1.
+            kept, given = _unit(np.asarray(got["embeddings"], np.float64)), _unit(vector[None].astype(np.float64))
+            if got["documents"] != [text] or not np.allclose(kept, given, atol=1e-5):
                 raise StorageError(f"the index written for {writer.folder} gives record {number} back otherwise")
             probes.append({"id": number, "finds": _ask(collection, str(number))})
         writer.check_size()
@@ -553,19 +558,19 @@ def _of_size(
         yield entries, np.concatenate(held)
 
 
-def _check_graph(writer: _Writer, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise unless the graph's files hold every record; a write that the disk refused left them short, silently."""
-    if not writer.records:
+def _check_graph(writer: _Writer, records: int) -> None:
+    """Raise unless the graph's files hold that many records; a write that the disk refused left them short, silently."""
+    if not records:
         return
-    graphs = [Path(name).parent for name in files if Path(name).name == "data_level0.bin"]
-    sizes = {Path(name).name: int(entry["bytes"]) for name, entry in files.items()}
     with _writing(writer.folder):
+        graphs = [path.parent for path in writer.path.rglob("data_level0.bin")]
+        sizes = {path.name: path.stat().st_size for path in writer.path.glob("*/*")}
         is_whole = (
             len(graphs) == 1
-            and sizes["data_level0.bin"] >= writer.records * 4 * (writer.dims + 1)
-            and sizes.get("length.bin", 0) >= writer.records * 4
+            and sizes["data_level0.bin"] >= records * 4 * (writer.dims + 1)
+            and sizes.get("length.bin", 0) >= records * 4
             and sizes.get("index_metadata.pickle", 0) > 0
-            and _links_are_whole((writer.path / graphs[0] / "link_lists.bin").read_bytes(), writer.records)
+            and _links_are_whole((graphs[0] / "link_lists.bin").read_bytes(), records)
         )
     if not is_whole:
         raise StorageError(

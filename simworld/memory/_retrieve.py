@@ -116,9 +116,11 @@ class Candidates:
     now: int
     t_access: Ids
     importance: Floats
-    strength: Floats
+    strength: Floats | None
+    """None when no component asks."""
     stale: Mask
-    is_thought: Mask
+    is_thought: Mask | None
+    """Whether a record is a thought; None when no rank asks."""
     relevance: Floats
     """Cosine with the question."""
     words: Floats | None = None
@@ -133,9 +135,14 @@ class Candidates:
 
 def scaled(x: Floats, ok: Mask) -> Floats:
     """Return each row min–max scaled to [0, 1] over what may be found; a constant row is one half."""
-    low = np.where(ok, x, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    high = np.where(ok, x, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    every = bool(ok.all())
+    low = (x if every else np.where(ok, x, np.inf)).min(axis=1, keepdims=True, initial=np.inf)
+    high = (x if every else np.where(ok, x, -np.inf)).max(axis=1, keepdims=True, initial=-np.inf)
     width = high - low
+    if every and (width > 0).all():
+        out = x - low
+        out /= width
+        return out
     with np.errstate(invalid="ignore", divide="ignore"):
         out = np.where(width > 0, (x - low) / width, 0.5)
     return np.where(ok, out, 0.0)
@@ -173,22 +180,33 @@ def bm25(terms: npt.NDArray[np.uint32], lengths: npt.NDArray[Any], ok: Mask, ask
         ok: records that count.
         asked: distinct words of the questions, shape (b, m), 0 for none.
     """
+    b, c = ok.shape
     n = ok.sum(axis=1)
     total = np.where(ok, lengths, 0).sum(axis=1)
     mean = np.where(n > 0, total / np.maximum(n, 1), 1.0)
-    norm = K1 * (1 - B + B * lengths / np.maximum(mean, 1e-9)[:, None])
-    logs = _logs(1 << int(n.max(initial=0) + 1).bit_length())
-    out = np.zeros(ok.shape)
-    for j in range(asked.shape[1]):
-        word = asked[:, j]
-        if not word.any():
+    # Few records have a word: what follows looks at them alone. Keys ascend by word, row, and slot.
+    keys: list[Ids] = []
+    for j, word in enumerate(asked.T):
+        rows = np.flatnonzero(word)
+        if not len(rows):
             break
-        tf = np.count_nonzero(terms == word[:, None, None], axis=2)
-        has = (tf > 0) & ok & (word != 0)[:, None]
-        df = has.sum(axis=1)
-        idf = logs[0][n] - logs[1][df]  # ln(1 + (N − df + ½)/(df + ½))
-        out += np.where(has, idf[:, None] * (tf * (K1 + 1)) / (tf + norm), 0.0)
-    return out
+        some = terms if len(rows) == b else terms[rows]
+        at = np.flatnonzero(some == word[rows, None, None]) // terms.shape[2]
+        keys.append(at + j * b * c if len(rows) == b else rows[at // c] * c + at % c + j * b * c)
+    hits = np.concatenate([*keys, np.zeros(0, np.int64)])
+    first = np.flatnonzero(np.diff(hits, prepend=-1))
+    tf = np.diff(first, append=len(hits))
+    word, place = np.divmod(hits[first], max(b * c, 1))
+    counts = ok.ravel()[place]
+    word, place, tf = word[counts], place[counts], tf[counts]
+    row = place // max(c, 1)
+    df = np.bincount(word * b + row, minlength=len(keys) * b)[word * b + row]
+    logs = _logs(1 << int(n.max(initial=0) + 1).bit_length())
+    idf = logs[0][n[row]] - logs[1][df]  # ln(1 + (N − df + ½)/(df + ½))
+    norm = K1 * (1 - B + B * lengths.ravel()[place] / np.maximum(mean[row], 1e-9))
+    out = np.zeros(b * c)
+    np.add.at(out, place, idf * (tf * (K1 + 1)) / (tf + norm))
+    return out.reshape(b, c)
 
 
 @functools.lru_cache(maxsize=32)
@@ -199,11 +217,9 @@ def _logs(n: int) -> tuple[Floats, Floats]:
 def scores(policy: Policy, c: Candidates) -> tuple[Floats, Ids | None]:
     """Return the scores, shape (b, c), with their parts in ``c.parts``; and the order of slots that breaks ties.
 
-    The order is None where slots stand in it already: the earlier record first.
+    The order is None where the slots stand in it, or in its reverse: the earlier record first, or the newer.
     """
     order: Ids | None = None
-    if policy.ties == "newer":
-        order = np.broadcast_to(np.arange(c.ids.shape[1])[::-1], c.ids.shape)
     ages = np.where(c.ok, c.now - c.t_access, 0)
     raw: dict[str, Floats] = {"importance": c.importance, "relevance": c.relevance}
     if policy.recency == "hours":
@@ -214,6 +230,7 @@ def scores(policy: Policy, c: Candidates) -> tuple[Floats, Ids | None]:
     else:
         # The released code sorts a list of events, the newest first, then thoughts, the newest first; its sort is
         # stable, and so is the one that picks the best.
+        assert c.is_thought is not None
         way = 1 if policy.recency == "rank_ascending" else -1
         access = np.where(c.ok, way * c.t_access, np.iinfo(np.int64).max)
         order = np.lexsort((-c.ids, c.is_thought, access), axis=1)
@@ -227,43 +244,56 @@ def scores(policy: Policy, c: Candidates) -> tuple[Floats, Ids | None]:
     if c.chance is not None:
         raw["chance"] = c.chance
     if "retention" in policy.weights:
+        assert c.strength is not None
         raw["retention"] = retention(ages, np.minimum(c.strength, policy.levels), c.tau_steps)
     total = np.zeros(c.ids.shape)
     for name, weight in policy.weights.items():
-        part = weight * scaled(raw[name], c.ok)
+        part = scaled(raw[name], c.ok)
+        part *= weight
         c.parts[name] = part
-        total = total + part
+        total += part
     if policy.halves_stale and c.stale.any():
         total = np.where(c.stale, total / 2, total)
     return total, order
 
 
-def best(total: Floats, ok: Mask, k: int, order: Ids | None) -> Ids:
-    """Return the slots of the k best a row, best first, shape (b, k); −1 where there are fewer."""
+def best(total: Floats, ok: Mask, k: int, order: Ids | None, *, newer: bool = False) -> Ids:
+    """Return the slots of the k best a row, best first, shape (b, k); −1 where there are fewer.
+
+    Args:
+        total: scores, shape (b, c).
+        ok: what may be found, shape (b, c).
+        k: how many.
+        order: the slots in the order in which equal scores are taken; as they stand when None.
+        newer: take equal scores from the last slot to the first instead.
+    """
     b, c = total.shape
     if not c or not b:
         return np.full((b, k), -1, np.int64)
     if order is not None:
         total, ok = np.take_along_axis(total, order, axis=1), np.take_along_axis(ok, order, axis=1)
+    elif newer:
+        total, ok = total[:, ::-1], ok[:, ::-1]
     masked = np.where(ok, total, -np.inf)
     m = min(k, c)
-    if m < c:
-        threshold = np.partition(masked, c - m, axis=1)[:, c - m, None]
-        above = (masked > threshold) & ok
-        tied = (masked == threshold) & ok
-        room = m - above.sum(axis=1, keepdims=True)
-        keep = above | (tied & (np.cumsum(tied, axis=1) <= room))
-    else:
-        keep = ok
-    rows, slots = np.nonzero(keep)
+    threshold = np.partition(masked, c - m, axis=1)[:, c - m, None]
+    keep = (masked >= threshold) & ok
     counts = keep.sum(axis=1)
+    if (counts > m).any():
+        tied = (masked == threshold) & ok
+        room = m - (counts[:, None] - tied.sum(axis=1, keepdims=True))
+        keep &= ~tied | (np.cumsum(tied, axis=1) <= room)
+        counts = keep.sum(axis=1)
+    rows, slots = np.divmod(np.flatnonzero(keep), c)
     at = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     found = np.full((b, k), -1, np.int64)
     found[rows, at] = slots
     value = np.full((b, k), np.inf)
     value[rows, at] = -masked[rows, slots]
-    ranked = np.argsort(value, axis=1, kind="stable")
-    found = np.take_along_axis(found, ranked, axis=1)
+    found = np.take_along_axis(found, np.argsort(value, axis=1, kind="stable"), axis=1)
+    there = found >= 0
     if order is not None:
-        found = np.where(found >= 0, np.take_along_axis(order, np.maximum(found, 0), axis=1), -1)
+        found = np.where(there, np.take_along_axis(order, np.maximum(found, 0), axis=1), -1)
+    elif newer:
+        found = np.where(there, c - 1 - found, -1)
     return found

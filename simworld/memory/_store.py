@@ -600,7 +600,7 @@ class MemoryStore:
                     order_parts = c.parts
                 else:
                     value, order = scores(rule, c)
-                    slots = best(value, c.ok, k, order)
+                    slots = best(value, c.ok, k, order, newer=rule.ties == "newer")
                     order_parts = c.parts
                 there = slots >= 0
                 pick = np.maximum(slots, 0)
@@ -655,12 +655,12 @@ class MemoryStore:
     ) -> Candidates:
         c = self._columns
         ids = _joined([taken(slab.ids, rows, width) for slab, rows, width in block])
-        products = _joined([dots(slab, rows, width, queries) for slab, rows, width in block]).astype(np.float64)
-        below = _joined([taken(slab.norms, rows, width) for slab, rows, width in block]).astype(np.float64)
-        below *= norms.astype(np.float64)[:, None]
+        products = _joined([dots(slab, rows, width, queries) for slab, rows, width in block])
+        lengths = _joined([taken(slab.norms, rows, width) for slab, rows, width in block])
+        below = np.multiply(lengths, norms[:, None], dtype=np.float64)
         there = ids >= 0
-        at = np.where(there, ids, 0)
-        flags, kind = c["flags"][at], c["kind"][at]
+        at = ids if there.all() else np.where(there, ids, 0)
+        flags, kind = c["flags"].take(at), c["kind"].take(at)
         barred = Flag.GONE | Flag.PROBE
         barred |= Flag.COLD if rule.skips_cold and not cold else Flag(0)
         barred |= Flag.PRIVATE if public else Flag(0)
@@ -669,21 +669,24 @@ class MemoryStore:
             ok &= np.isin(kind, [CODES[name] for name in kinds])
         if rule.kinds != "all":
             ok &= kind != CODES["fact"]
-        ends = c["valid_to"][at]
-        if (ends >= 0).any() or self.settings.thought_expiry is not None or (c["valid_from"][at] > self.now).any():
+        ends = c["valid_to"].take(at).max(initial=-1) >= 0
+        begins = c["valid_from"].take(at).max(initial=-1) > self.now
+        if ends or begins or self.settings.thought_expiry is not None:
             ok &= self._holds(at)
         for word in rule.skips:
             barred_words = [[word in self._texts[i] for i in row] for row in np.where(ok, at, -1).tolist()]
             ok &= ~np.array(barred_words, bool).reshape(ok.shape)
-        access = c["t_access"][at].astype(np.int64)
+        access = c["t_access"].take(at).astype(np.int64)
         hours = self.settings.hours_per_step
         if rule.drops_after_days is not None:
             ok &= (self.now - access) * hours < rule.drops_after_days * 24
         tau = 24.0 / hours if rule.name == "memorybank" else self.settings.tau_steps or 24.0 / hours
         return Candidates(
-            ids=ids, ok=ok, now=self.now, t_access=access, importance=c["importance"][at],
-            strength=c["strength"][at].astype(np.float64), stale=flags & Flag.STALE != 0, is_thought=_IS_THOUGHT[kind],
-            relevance=np.divide(products, below, out=np.zeros_like(products), where=below > 0),
+            ids=ids, ok=ok, now=self.now, t_access=access, importance=c["importance"].take(at),
+            strength=c["strength"].take(at).astype(np.float64) if "retention" in rule.weights else None,
+            stale=flags & int(Flag.STALE) != 0,
+            is_thought=_IS_THOUGHT[kind] if rule.recency.startswith("rank") else None,
+            relevance=np.divide(products, below, out=np.zeros(ids.shape), where=below > 0),
             hours_per_step=hours, tau_steps=tau,
         )  # fmt: skip
 
@@ -1077,6 +1080,11 @@ class MemoryStore:
     def vectors(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
         """Return the vector of every record, by id, shape (n, dimensions), and their norms."""
         return self._embed(self._texts)
+
+    def vectors_of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors of texts as retrieval compares them, of length 1 or 0, shape (n, dimensions)."""
+        vectors, norms = self._embed(texts)
+        return np.asarray(vectors / np.maximum(norms, 1.0)[:, None], np.float32)
 
     def state(self) -> dict[str, Any]:
         """Return what is kept beside the records, as JSON holds it."""

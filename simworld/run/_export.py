@@ -42,6 +42,7 @@ def export(run: Run, fmt: str, to: Path, *, step: int | None = None, kind: str |
         tables = {"metrics": run.metrics, "findings": run.findings, "events": run.events, "ties": run.ties}
         if run.calls.height:
             tables |= {"calls": run.calls, "answers": run.answers, "spending": run.spending}
+        tables |= {"memory": run.memory} if "memory" in run.manifest else {}
         tables |= {name: run.table(name) for name in run.manifest.get("tables", ["agents"])}
         to.mkdir(parents=True, exist_ok=True)
         for name in tables:

@@ -118,6 +118,22 @@ class Run:
         frame = self._contents.stream("memory")
         return empty(MEMORY) if frame is None else frame
 
+    def memory_of(self, agent: str | int, step: int | None = None) -> Any:
+        """Return what one agent remembered after a step (the last by default), a `simworld.memory.MemoryView`.
+
+        Raises:
+            UsageError: the run kept no memory, or there is no such agent or step.
+        """
+        from simworld.run._memories import memory_of
+
+        return memory_of(self, agent, step)
+
+    def ask(self, agent: str | int, question: str, *, step: int | None = None, model: str | None = None) -> Any:
+        """Ask an agent something, as it was after a step; the run's folder stays as it is. See `simworld.run.ask`."""
+        from simworld.run._memories import ask
+
+        return ask(self, agent, question, step=step, model=model)
+
     @cached_property
     def calls(self) -> pl.DataFrame:
         """Every call of a language model or a person, with prompt and reply, in order of position."""
@@ -170,7 +186,7 @@ class Run:
         return state_at(self._changes(table), t)
 
     def _changes(self, name: str) -> pl.DataFrame:
-        frame = self._contents.stream(name) if name not in ("events", "ties") else None
+        frame = self._contents.stream(name) if name not in ("events", "ties", "memory") else None
         known = self.manifest["tables"]
         if name not in known:
             raise UsageError(f"no table {name!r}{did_you_mean(name, known)}; this run has {known}")

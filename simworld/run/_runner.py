@@ -34,6 +34,7 @@ from simworld.errors import (
 from simworld.mind.llm import HUMAN, Stopped, without_credentials, without_secrets
 from simworld.run._chain import check_chains
 from simworld.run._frames import MEMORY, TIES, changes_of, empty, memory_parts, state_at
+from simworld.run._indexed import what_is_indexed
 from simworld.run._prepare import Prepared
 from simworld.run._recorder import Recorder
 from simworld.run._store import Contents, Store, manifest_hash, parquet_bytes, write_whole
@@ -123,7 +124,10 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
     if getattr(society, "keeps_memory", False):
         store = society.memory
         identity = store.embedder.identity.model_dump(mode="json")
-        manifest["memory"] = {"settings": store.settings.model_dump(mode="json"), "embedder": identity}
+        ids, why = what_is_indexed(store)
+        # Said here, so that nobody takes an index for all there is.
+        index = {"records": len(ids), "left_out": len(store) - len(ids), "why": why}
+        manifest["memory"] = {"settings": store.settings.model_dump(mode="json"), "embedder": identity, "index": index}
     if board is not None and prepared.seating is not None and prepared.seating.book is not None:
         reached = board.service.model_dump(mode="json")
         reached["api_base"] = {name: without_credentials(url) for name, url in reached["api_base"].items()}

@@ -386,7 +386,7 @@ class Contents:
 
     def streams(self) -> dict[str, pl.DataFrame]:
         """Return all rows of every stream that has any."""
-        names = ("events", "ties", *self.manifest["tables"])
+        names = ("events", "ties", "memory", *self.manifest["tables"])
         return {name: frame for name in names if (frame := self.stream(name)) is not None}
 
     def parquet(self, name: str) -> pl.DataFrame | None:

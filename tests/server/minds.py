@@ -62,7 +62,51 @@ def answer(messages: list[dict[str, str]]) -> str:
     if names == {"main_influence", "explanation"}:
         who = int(pick(posts, user)[1]) if posts else None
         return json.dumps({"main_influence": who, "explanation": f"They wrote about {pick(WORDS, 'why', user)}."})
-    return json.dumps(anything(schema, user))
+    special = _village(names, user) or _memory(names, user)
+    return json.dumps(special if special is not None else anything(schema, user))
+
+
+def _village(names: set[str], user: str) -> dict[str, Any] | None:
+    """Answer the village's decisions: live the usual day, talk now and then, pass on some of the news."""
+    if names == {"chunks"}:
+        usual = re.findall(r'^- (\d\d:\d\d) to (\d\d:\d\d), "([^"]+)": "([^"]+)"', user, re.M)
+        chunks: list[dict[str, str]] = []
+        for start, end, place, activity in sorted(usual):
+            if not chunks or chunks[-1]["end"] <= start:
+                chunks.append({"start": start, "end": end, "place": place, "activity": activity})
+        return {"chunks": chunks}
+    if names == {"talk_to", "reason"}:
+        people = re.findall(r"^- agent (\d+)", user, re.M)
+        chosen = int(pick(people, user)) if people and draw("talks", user) < 0.7 else None
+        return {"talk_to": chosen, "reason": "I felt like it."}
+    if names == {"utterance", "mentions", "end"}:
+        news = [int(n) for n in re.findall(r"^- news (\d+)", user, re.M)]
+        told = [n for n in news if draw("tells", n, user) < 0.5]
+        words = f"I was thinking about {pick(WORDS, 'said', user)}."
+        return {"utterance": words, "mentions": told, "end": draw("ends", user) < 0.4}
+    return None
+
+
+def _memory(names: set[str], user: str) -> dict[str, Any] | None:
+    """Answer what agents are asked about their own memories."""
+    shown = [int(i) for i in re.findall(r"^- \[(\d+)\]", user, re.M)]
+    if names == {"insights"}:
+        cited = shown[:2]
+        insight = {
+            "insight": f"Much here is about {pick(WORDS, 'insight', user)}.",
+            "evidence": cited,
+            "confidence": 0.8,
+        }
+        return {"insights": [insight] if cited else []}
+    if names == {"scores"}:
+        n = len(re.findall(r"^\d+\. ", user, re.M))
+        return {"scores": [1 + int(draw("score", i, user) * 10) for i in range(n)]}
+    if names == {"summary", "operations"}:
+        kept = {"op": "ADD", "path": "core/working", "value": f"thinking of {pick(WORDS, 'core', user)}"}
+        return {"summary": f"A stretch of {pick(WORDS, 'summary', user)}.", "operations": [kept]}
+    if names == {"answer", "memories"}:
+        return {"answer": f"I remember {pick(WORDS, 'answer', user)}.", "memories": shown[:1]}
+    return None
 
 
 def _act(user: str, posts: list[int]) -> dict[str, Any]:
