@@ -52,7 +52,7 @@ class Params(sw.Params):
     )  # fmt: skip
     affinity: float = sw.field(
         0.0, ge=0, le=10,
-        doc="How much rule agents follow and answer those who pleased them, and avoid who annoyed them; 0 keeps no memory.",
+        doc="How much rule agents favour who pleased them and avoid who annoyed them; 0 keeps no memory.",
         source="placeholder",
     )  # fmt: skip
     post_noise: float = sw.field(

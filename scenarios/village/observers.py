@@ -27,7 +27,7 @@ def rate(n: int, informed: int, start: int = 1) -> float:
 
 
 def tree(item: News, sourced: Mapping[int, Heard]) -> tuple[int, float, float]:
-    """Return depth of the diffusion tree, mean steps from hearing to telling, and the share told by the first holder."""
+    """Return depth of the diffusion tree, mean steps from hearing to telling, and the share the first holder told."""
     depth = {item.holder: 0}
     delays, by_holder = [], 0
     for agent, heard in sorted(sourced.items(), key=lambda pair: pair[1].step):
@@ -95,7 +95,7 @@ class Diffusion:
             out.append(Finding(
                 observer=self.name, metric=f"{name}informed", value=float(len(sourced)), null_mean=null.mean,
                 null_sd=null.sd, gap=null.gap, p_value=null.p_value, null=NULL, n=n,
-                note=f"news {item.number}; held in memory with a chain of sources that reaches {society.name_of(item.holder)}",
+                note=f"news {item.number}: in memory, with a chain of sources to {society.name_of(item.holder)}",
             ))  # fmt: skip
             depth, delay, by_holder = tree(item, sourced)
             out += [

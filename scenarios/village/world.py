@@ -153,22 +153,27 @@ class Village(sw.World):
     def _know_each_other(self) -> None:
         """Tie and remember those whose personas are related, else those who share a home."""
         at = {person.id: i for i, person in enumerate(self.personas)}
-        pairs: dict[tuple[int, int], tuple[str, float]] = {}
+        kinds: dict[tuple[int, int], str] = {}
+        closeness: dict[tuple[int, int], float] = {}
         for i, person in enumerate(self.personas):
             for relation in person.relations:
                 j = at.get(relation.target)
                 if j is not None:
-                    pairs.setdefault((min(i, j), max(i, j)), (relation.kind, relation.closeness or 0.5))
-        related = {i for pair in pairs for i in pair}
+                    kinds.setdefault((i, j), relation.kind)
+                    closeness.setdefault((min(i, j), max(i, j)), relation.closeness or 0.5)
+        related = {i for pair in closeness for i in pair}
         for i, home in enumerate(self.homes):
             for j in range(i + 1, self.table.n):
                 if self.homes[j] == home and not (i in related and j in related):
-                    pairs.setdefault((i, j), ("housemate", 0.5))
-        for (i, j), (kind, closeness) in sorted(pairs.items()):
-            self.graph.add(i, j, closeness)
-            for one, other in ((i, j), (j, i)):
-                self.remember(one, f"I know {self.name_of(other)} ({kind}).", "formative", subject=other,
-                              predicate="knows")  # fmt: skip
+                    closeness.setdefault((i, j), 0.5)
+        for (i, j), close in sorted(closeness.items()):
+            self.graph.add(i, j, close)
+            for one, two in ((i, j), (j, i)):
+                kind = kinds.get((one, two), "acquaintance" if (two, one) in kinds else "housemate")
+                name = self.name_of(two)
+                is_plain = kind in ("acquaintance", "other")
+                words = f"{name} is somebody I am acquainted with." if is_plain else f"I am {name}'s {kind}."
+                self.remember(one, words, "formative", subject=two, predicate="knows")
 
     # -- one step -----------------------------------------------------------------------------------------------
 
@@ -345,8 +350,8 @@ class Village(sw.World):
         false = [n for n in dict.fromkeys(said.mentions) if n not in held]
         self.table["unsupported"][speaker] += len(false)
         place = view.place
-        self.emit("say", agent=speaker, target=listener, item=meeting.topic, text=said.utterance,
-                  data={"mentions": claims, "unsupported": false, "decision": "Talk", "occurrence": turn_of(turn)})  # fmt: skip
+        why = {"mentions": claims, "unsupported": false, "decision": "Talk", "occurrence": turn_of(turn)}
+        self.emit("say", agent=speaker, target=listener, item=meeting.topic, text=said.utterance, data=why)
         name = self.name_of(speaker)
         self.remember(speaker, f"I said to {self.name_of(listener)}: {said.utterance}", "utterance", subject=speaker,
                       predicate="said", place=place, order=100 + turn)  # fmt: skip

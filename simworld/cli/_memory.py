@@ -1,4 +1,4 @@
-"""The commands that look into memories: what an agent remembers, a search by meaning, the index, and asking an agent."""
+"""The commands that look into memories: what an agent remembers, search by meaning, the index, asking an agent."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def memory() -> None:
 @option("--query", metavar="TEXT", help="What would be recalled for this, and why.")
 @option("--said", metavar="TEXT", help="When the agent said this, and what it remembered then.")
 @option("--policy", metavar="NAME", help="Retrieval policy of --query; by default the run's.")
-@option("-k", type=click.IntRange(1, 1000), metavar="K", help="Records of --query; by default the policy's.")
+@option("-k", "--top", type=click.IntRange(1, 1000), metavar="K", help="Records of --query; by default the policy's.")
 @option("--all", "everything", is_flag=True, help=f"The whole stream; by default its latest {SHOWN} records.")
 def show(
-    run: str, agent: str, step: int | None, query: str | None, said: str | None, policy: str | None, k: int | None,
+    run: str, agent: str, step: int | None, query: str | None, said: str | None, policy: str | None, top: int | None,
     everything: bool,
 ) -> None:  # fmt: skip
     """Show what an agent remembers: core, facts, stream, insights with their evidence."""
@@ -85,21 +85,23 @@ def show(
     _view(out, found, view, everything=everything)
     if query is not None:
         title = f"what {_name(found, who)} would recall for: {query}"
-        _recollection(out, title, view.recall(query, policy=policy, k=k))
+        _recollection(out, found, title, view.recall(query, policy=policy, k=top))
     elif step is not None:
         for each in recalls(found, who, step):
-            _recall(out, each)
+            _recall(out, found, each)
 
 
 @memory.command()
 @click.argument("runs", nargs=-1, required=True)
 @click.argument("text")
-@option("-k", type=click.IntRange(1, 1000), metavar="K", default=10, show_default=True, help="Memories wanted.")
+@option(
+    "-k", "--top", type=click.IntRange(1, 1000), metavar="K", default=10, show_default=True, help="Memories wanted."
+)
 @option("--agent", multiple=True, metavar="AGENT", help="Only this agent's memories; several may be given.")
 @option("--kind", multiple=True, metavar="KIND", help="Only this kind: observation, reflection, summary, …")
 @option("--until", type=int, metavar="T", help="Only what was stored by this step.")
 def search(
-    runs: tuple[str, ...], text: str, k: int, agent: tuple[str, ...], kind: tuple[str, ...], until: int | None
+    runs: tuple[str, ...], text: str, top: int, agent: tuple[str, ...], kind: tuple[str, ...], until: int | None
 ) -> None:
     """Search the memories of one run or several by meaning.
 
@@ -114,7 +116,7 @@ def search(
             raise UsageError(f"no kind of memory {each!r}; there are {', '.join(KINDS)}")
     agents = {at: [agent_of(one, who) for who in agent] for at, one in enumerate(found)} if agent else None
     with _progress.counting("indexing memories") as report:
-        hits = search_memories(found, text, k, agents=agents, kinds=kind or None, until=until, progress=report)
+        hits = search_memories(found, text, top, agents=agents, kinds=kind or None, until=until, progress=report)
     _hits(_tables.console(), hits, several=len(found) > 1)
 
 
@@ -145,10 +147,16 @@ def rebuild(run: str, embedder: str | None) -> None:
 @option("--step", type=int, metavar="T", help="As it was after this step; by default the last.")
 @option("--model", metavar="M", help="A language model answers; by default the agent's own mind.")
 @option("--policy", metavar="NAME", help="How memory is searched; by default as in the run.")
-@option("-k", type=click.IntRange(1, 1000), metavar="K", help="Memories that come to mind; by default the policy's.")
+@option(
+    "-k",
+    "--top",
+    type=click.IntRange(1, 1000),
+    metavar="K",
+    help="Memories that come to mind; by default the policy's.",
+)
 @_models.reaching
 def ask(
-    run: str, agent: str, question: str, step: int | None, model: str | None, policy: str | None, k: int | None,
+    run: str, agent: str, question: str, step: int | None, model: str | None, policy: str | None, top: int | None,
     **models: Any,
 ) -> None:  # fmt: skip
     """Ask an agent of a run something, as it was at some step; the run is only read.
@@ -163,9 +171,9 @@ def ask(
     found = _runs.find(run)
     with _progress.waiting(f"asking {agent}"):
         asked = ask_agent(
-            found, agent, question, step=step, model=model, service=_models.service_of(models), policy=policy, k=k
+            found, agent, question, step=step, model=model, service=_models.service_of(models), policy=policy, k=top
         )
-    _asked(_tables.console(), asked, question)
+    _asked(_tables.console(), found, asked, question)
 
 
 # -- printing -----------------------------------------------------------------------------------------------------
@@ -176,12 +184,12 @@ def _name(run: Run, agent: int) -> str:
     return people[agent].name if people is not None and agent < len(people) else f"agent {agent}"
 
 
-def _line(memory: Memory, indent: int = 0) -> Any:
+def _line(run: Run, memory: Memory, indent: int = 0) -> Any:
     from simworld.cli._tables import text
     from simworld.memory import Flag
 
     marks = [flag.name.lower() for flag in Flag if memory.flags & flag and flag.name is not None]
-    told = f", from agent {memory.source}" if memory.source >= 0 else ""
+    told = f", from {_name(run, memory.source)}" if memory.source >= 0 else ""
     ended = f", until step {memory.valid_to}" if memory.valid_to >= 0 else ""
     head = f"{'  ' * indent}[{memory.id}] step {memory.t_event} {memory.kind}{told}{ended}"
     more = f"  ({', '.join([f'importance {memory.importance:.2f}', *marks])})"
@@ -206,18 +214,18 @@ def _view(out: Console, run: Run, view: MemoryView, *, everything: bool) -> None
     core += [text(f"{path}: {words}") for path, words in view.tree.items()]
     _block(out, "core", core, "nothing is kept there")
     if facts := view.facts():
-        _block(out, "facts that hold", map(_line, facts))
+        _block(out, "facts that hold", (_line(run, m) for m in facts))
     records = view.records
     stream = [m for m in records if m.kind not in ("reflection", "fact")]
     shown = stream if everything else stream[-SHOWN:]
     more = f", the latest {len(shown)} of {len(stream)}" if len(shown) < len(stream) else ""
-    _block(out, f"stream{more}", map(_line, shown))
+    _block(out, f"stream{more}", (_line(run, m) for m in shown))
     insights = view.insights()
-    trees = [_line(m, depth) for insight in insights for depth, m in view.evidence(insight.id)]
+    trees = [_line(run, m, depth) for insight in insights for depth, m in view.evidence(insight.id)]
     _block(out, "insights, each with its evidence", trees, "none yet")
 
 
-def _recollection(out: Console, title: str, found: Recollection) -> None:
+def _recollection(out: Console, run: Run, title: str, found: Recollection) -> None:
     from simworld.cli import _tables
 
     if not len(found):
@@ -226,16 +234,16 @@ def _recollection(out: Console, title: str, found: Recollection) -> None:
     _tables.title(out, title)
     for one in found.found:
         parts = ", ".join(f"{name} {value:.2f}" for name, value in one.parts.items())
-        out.print(_tables.text(f"{one.score:.3f}  ") + _line(one.memory) + _tables.text(f"  = {parts}", "dim"))
+        out.print(_tables.text(f"{one.score:.3f}  ") + _line(run, one.memory) + _tables.text(f"  = {parts}", "dim"))
 
 
-def _recall(out: Console, one: Recall) -> None:
+def _recall(out: Console, run: Run, one: Recall) -> None:
     from simworld.cli import _tables
 
     turn = f", time {one.occurrence + 1}" if one.occurrence else ""
     _tables.title(out, f"recalled in step {one.step} for {one.purpose}{turn}, asking memory: {one.question}")
     for memory, score in one.found:
-        out.print(_tables.text(f"{score:.3f}  ") + _line(memory))
+        out.print(_tables.text(f"{score:.3f}  ") + _line(run, memory))
     if not one.found:
         out.print(_tables.text("nothing came to mind", "dim"))
 
@@ -253,7 +261,7 @@ def _said(out: Console, run: Run, who: int, events: Sequence[dict[str, Any]], re
         purpose = json.loads(event["data"]).get("decision") if event["data"] else None
         for one in recalls(run, who, event["step"]):
             if purpose in (None, one.purpose) and turn in (None, one.occurrence):
-                _recall(out, one)
+                _recall(out, run, one)
 
 
 def _hits(out: Console, hits: Sequence[Found], *, several: bool) -> None:
@@ -267,15 +275,15 @@ def _hits(out: Console, hits: Sequence[Found], *, several: bool) -> None:
         out.print(text("nothing was found"))
 
 
-def _asked(out: Console, asked: Asked, question: str) -> None:
+def _asked(out: Console, run: Run, asked: Asked, question: str) -> None:
     from simworld.cli._tables import text
 
     out.print(text(f"asked after step {asked.step}, outside the run: {question}"))
     out.print(text(f"{asked.name} (agent {asked.agent}); mind: {asked.mind}"))
     out.print(text(f"\n{asked.answer}"))
     if asked.cited:
-        _block(out, "it answers from", map(_line, asked.cited))
-    _recollection(out, "what came to mind, and why", asked.recollection)
+        _block(out, "it answers from", (_line(run, m) for m in asked.cited))
+    _recollection(out, run, "what came to mind, and why", asked.recollection)
     if asked.spent:
         usd = asked.spent.get("usd")
         price = f", ${usd:.4f}" if usd else ""

@@ -220,9 +220,14 @@ class Arena:
 
 def taken(array: npt.NDArray[Any], rows: Ids, width: int) -> npt.NDArray[Any]:
     """Return the first ``width`` slots of some rows; a view where the rows follow each other."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-        return array[rows[0] : rows[0] + len(rows), :width]
-    return array[rows, :width]
+    return array[_span(rows), :width]
+
+
+def _span(rows: Ids) -> slice | Ids:
+    """Return the slice that some rows are, or the rows."""
+    n = len(rows)
+    follow = n == 1 or (n and rows[-1] - rows[0] == n - 1 and (np.diff(rows) == 1).all())
+    return slice(int(rows[0]), int(rows[0]) + len(rows)) if follow else rows
 
 
 def dots(slab: Slab, rows: Ids, width: int, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -243,11 +248,14 @@ def dots(slab: Slab, rows: Ids, width: int, queries: npt.NDArray[np.float32]) ->
     out = np.empty((b, width), np.float32)
     slots = max(1, min(width, CELLS // d))
     room = np.empty((max(1, CELLS // (slots * d)), slots, d), np.float32)
+    span = _span(rows)
     for row in range(0, b, len(room)):
         here = slice(row, min(row + len(room), b))
+        which = slice(span.start + here.start, span.start + here.stop) if isinstance(span, slice) else span[here]
+        vectors = slab.vectors[which, :width]
         for first in range(0, width, slots):
             there = slice(first, min(first + slots, width))
             floats = room[: here.stop - here.start, : there.stop - there.start]
-            np.copyto(floats, taken(slab.vectors, rows[here], width)[:, there])
+            np.copyto(floats, vectors[:, there])
             out[here, there] = np.matmul(floats, queries[here, :, None])[..., 0]
     return out

@@ -21,6 +21,8 @@ FEWEST = 2
 """Records about one thing from which a rule draws an insight. [design]"""
 MOST_CITED = 20
 """Records one insight of a rule cites. [design]"""
+QUOTED = 3
+"""Memories a rule mind's answer quotes; arbitrary."""
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -162,13 +164,12 @@ def sum_up_by_rule(persona: Any, view: EpisodeView, memory: Any, rng: Any) -> Co
 
 
 def answer_by_rule(persona: Any, view: AnswerView, memory: Any, rng: Any) -> Answer:
-    """Say what is found, word for word; a rule mind composes no sentences of its own."""
-    found = [] if memory is None else [f for f in memory.found if f.parts.get("words", 1.0) > 0 or f.score > 0]
+    """Say the best of what is found, word for word; a rule mind composes no sentences of its own."""
+    found = [] if memory is None else memory.found[:QUOTED]
     if not found:
         return Answer(answer="I remember nothing about that.")
-    return Answer(
-        answer=" / ".join(" ".join(f.memory.text.split()) for f in found)[:2000], memories=[f.memory.id for f in found]
-    )
+    words = [" ".join(f.memory.text.split())[:500] for f in found]
+    return Answer(answer=f"What comes to mind: {' / '.join(words)}", memories=[f.memory.id for f in found])
 
 
 def nothing(persona: Any, view: Any, memory: Any, rng: Any) -> Reflection:

@@ -40,7 +40,7 @@ SCAN = 4_096
 HNSW cannot be trusted with few: asked for 100 records of two agents it left out 13 in a hundred, because a graph of
 repeated texts has nodes no search reaches, however wide (10,000 records, half of them five texts)."""
 
-GRAPH = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 32}
+GRAPH: dict[str, Any] = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 32}
 """How the graph is built and searched. Of 100,000 records, a third of them of five texts, it finds 0.987 of the nearest
 ten where chromadb's defaults (100, 100, 16) find 0.956, and takes 2.6 times as long to build. A wider search finds no
 more: what is missing cannot be reached."""
@@ -559,15 +559,17 @@ def _of_size(
 
 
 def _check_graph(writer: _Writer, records: int) -> None:
-    """Raise unless the graph's files hold that many records; a write that the disk refused left them short, silently."""
+    """Raise unless the graph's files hold that many records; a refused write left them short and said nothing."""
     if not records:
         return
+    # A vector in float32, its length and label, and twice the neighbours a layer has (hnswlib, data_level0_memory_).
+    element = 4 * writer.dims + 12 + 8 * int(GRAPH["max_neighbors"])
     with _writing(writer.folder):
         graphs = [path.parent for path in writer.path.rglob("data_level0.bin")]
         sizes = {path.name: path.stat().st_size for path in writer.path.glob("*/*")}
         is_whole = (
             len(graphs) == 1
-            and sizes["data_level0.bin"] >= records * 4 * (writer.dims + 1)
+            and sizes["data_level0.bin"] >= records * element
             and sizes.get("length.bin", 0) >= records * 4
             and sizes.get("index_metadata.pickle", 0) > 0
             and _links_are_whole((graphs[0] / "link_lists.bin").read_bytes(), records)

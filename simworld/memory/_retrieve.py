@@ -140,9 +140,9 @@ def scaled(x: Floats, ok: Mask) -> Floats:
     high = (x if every else np.where(ok, x, -np.inf)).max(axis=1, keepdims=True, initial=-np.inf)
     width = high - low
     if every and (width > 0).all():
-        out = x - low
-        out /= width
-        return out
+        return (x - low) / width
+    if every and not (width > 0).any():
+        return np.full(x.shape, 0.5)
     with np.errstate(invalid="ignore", divide="ignore"):
         out = np.where(width > 0, (x - low) / width, 0.5)
     return np.where(ok, out, 0.0)
@@ -184,23 +184,26 @@ def bm25(terms: npt.NDArray[np.uint32], lengths: npt.NDArray[Any], ok: Mask, ask
     n = ok.sum(axis=1)
     total = np.where(ok, lengths, 0).sum(axis=1)
     mean = np.where(n > 0, total / np.maximum(n, 1), 1.0)
-    # Few records have a word: what follows looks at them alone. Keys ascend by word, row, and slot.
-    keys: list[Ids] = []
-    for j, word in enumerate(asked.T):
-        rows = np.flatnonzero(word)
-        if not len(rows):
-            break
-        some = terms if len(rows) == b else terms[rows]
-        at = np.flatnonzero(some == word[rows, None, None]) // terms.shape[2]
-        keys.append(at + j * b * c if len(rows) == b else rows[at // c] * c + at % c + j * b * c)
-    hits = np.concatenate([*keys, np.zeros(0, np.int64)])
-    first = np.flatnonzero(np.diff(hits, prepend=-1))
-    tf = np.diff(first, append=len(hits))
-    word, place = np.divmod(hits[first], max(b * c, 1))
+    if not b * c or not asked.any():
+        return np.zeros((b, c))
+    # One pass finds whatever is any of the words; they are few, and what follows looks at them alone.
+    some = np.where(asked == 0, asked[:, :1], asked)
+    found = terms == some[:, 0, None, None]
+    same = np.empty_like(found)
+    for word in some.T[1:]:
+        found |= np.equal(terms, word[:, None, None], out=same)
+    at = np.flatnonzero(found)
+    place = at // terms.shape[2]
+    term = terms[place // c, place % c, at % terms.shape[2]]
+    word, at = np.nonzero((term == asked[place // c].T) & (term != 0))
+    keys = word * (b * c) + place[at]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    tf = np.diff(first, append=len(keys))
+    word, place = word[first], place[at[first]]
     counts = ok.ravel()[place]
     word, place, tf = word[counts], place[counts], tf[counts]
-    row = place // max(c, 1)
-    df = np.bincount(word * b + row, minlength=len(keys) * b)[word * b + row]
+    row = place // c
+    df = np.bincount(word * b + row, minlength=asked.shape[1] * b)[word * b + row]
     logs = _logs(1 << int(n.max(initial=0) + 1).bit_length())
     idf = logs[0][n[row]] - logs[1][df]  # ln(1 + (N − df + ½)/(df + ½))
     norm = K1 * (1 - B + B * lengths.ravel()[place] / np.maximum(mean[row], 1e-9))

@@ -603,11 +603,11 @@ class MemoryStore:
                     slots = best(value, c.ok, k, order, newer=rule.ties == "newer")
                     order_parts = c.parts
                 there = slots >= 0
-                pick = np.maximum(slots, 0)
-                ids[q] = np.where(there, np.take_along_axis(c.ids, pick, axis=1), -1)
-                total[q] = np.where(there, np.take_along_axis(value, pick, axis=1), 0.0)
+                pick = np.arange(len(q))[:, None], np.maximum(slots, 0)
+                ids[q] = np.where(there, c.ids[pick], -1)
+                total[q] = np.where(there, value[pick], 0.0)
                 for name in names:
-                    parts[name][q] = np.where(there, np.take_along_axis(order_parts[name], pick, axis=1), 0.0)
+                    parts[name][q] = np.where(there, order_parts[name][pick], 0.0)
         if rule.order == "creation":
             order = np.argsort(np.where(ids < 0, np.iinfo(np.int64).max, ids), axis=1, kind="stable")
             ids, total = np.take_along_axis(ids, order, axis=1), np.take_along_axis(total, order, axis=1)

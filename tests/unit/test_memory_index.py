@@ -441,7 +441,7 @@ except StorageError as error:
     print("told:", error)
 """
     told = []
-    for limit in (50_000, 1_000_000, 4_000_000, 9_500_000):
+    for limit in (50_000, 1_000_000, 4_000_000, 8_000_000, 9_500_000):
         args = [sys.executable, "-c", script, str(tmp_path / "memory"), str(Path(__file__).parent), str(limit)]
         done = subprocess.run(args, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -453,9 +453,10 @@ except StorageError as error:
 
 
 @pytest.mark.slow
-def test_recall_of_a_large_index(tmp_path: Path) -> None:
-    """Texts that repeat are what a graph is worst at: with a third of the records of three texts it finds 0.89 here."""
-    entries, vectors = records(10_000, dims=256)
+def test_recall_of_a_large_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that repeat are what a graph is worst at: of 20,000, a third of them of three texts, it found 0.89."""
+    monkeypatch.setattr(_index, "SCAN", 1_000)
+    entries, vectors = records(6_000, dims=256)
     build(tmp_path / "memory", entries, vectors)
     agent = np.array([e.agent for e in entries])
     kind = np.array([e.kind for e in entries])
@@ -467,8 +468,8 @@ def test_recall_of_a_large_index(tmp_path: Path) -> None:
 
     found = []
     with opened(tmp_path / "memory") as index:
-        for wanted in records(120, dims=256, seed=9)[1]:
-            found.append(recall(index.search(wanted, 10), wanted, np.ones(10_000, bool)))
+        for wanted in records(40, dims=256, seed=9)[1]:
+            found.append(recall(index.search(wanted, 10), wanted, np.ones(6_000, bool)))
             of_kind = index.search(wanted, 10, kinds=["reflection"])
             found.append(recall(of_kind, wanted, kind == "reflection"))
             assert recall(index.search(wanted, 10, agents=[3]), wanted, agent == 3) == 1.0

@@ -1,0 +1,214 @@
+"""Operations: ADD, UPDATE, DELETE and NO_OP on core blocks, the persona tree and facts; all of an agent's or none.
+
+The grammar is that of Inside Out; what may be done to what is the table of the memory's specification. Facts are
+bi-temporal: a changed one is closed, never removed.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pydantic
+import pytest
+
+from simworld.memory import MemorySettings, MemoryStore, Operation, replay
+
+TRUNKS = {"bio": 60, "mind": 43, "social": 27, "life": 67, "taste": 108}
+"""Leaves of the reference tree by trunk: 305 in all."""
+TREE = tuple(f"{trunk}.branch{i % 7}.leaf{i}" for trunk, n in TRUNKS.items() for i in range(n))
+LEAF = TREE[0]
+
+
+def op(kind: str, path: str = "", value: str = "") -> Operation:
+    return Operation(op=kind, path=path, value=value)  # type: ignore[arg-type]
+
+
+def tree_store(**settings: Any) -> MemoryStore:
+    return MemoryStore(2, MemorySettings(tree=TREE, **settings))
+
+
+def refused(store: MemoryStore, *operations: Operation) -> str:
+    """Check that nothing happens to the memory, and return the first fault."""
+    before, state, n = store.digest(), store.state(), len(store)
+    counted = sum(store.refused.values())
+    faults = store.apply_ops(0, operations)
+    assert faults
+    assert (store.digest(), len(store)) == (before, n)
+    after = store.state()
+    assert {**after, "refused": None} == {**state, "refused": None}
+    assert sum(store.refused.values()) == counted + len(faults)
+    return faults[0]
+
+
+# -- grammar --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (op("ADD", "heart/self", "x"), "no such path"),
+        (op("ADD", "", "x"), "no such path"),
+        (op("ADD", "core/soul", "x"), "no core block 'soul'"),
+        (op("ADD", "core", "x"), "no core block ''"),
+        (op("ADD", "core/self", " \n"), "has no value"),
+        (op("UPDATE", "core/self"), "has no value"),
+        (op("ADD", "persona/bio.nowhere", "x"), "no leaf"),
+        (op("UPDATE", "persona/bio", "x"), "no leaf"),
+        (op("DELETE", f"persona/{LEAF}"), "is empty"),
+        (op("ADD", "fact/mill", "x"), "is not fact/<subject>/<predicate>"),
+        (op("ADD", "fact//owner", "x"), "is not fact/<subject>/<predicate>"),
+        (op("ADD", "fact/mill/ ", "x"), "is not fact/<subject>/<predicate>"),
+        (op("UPDATE", "fact/mill/owner", "x"), "no open fact"),
+        (op("DELETE", "fact/mill/owner"), "no open fact"),
+    ],
+)
+def test_what_is_not_possible_changes_nothing_and_is_counted(wrong: Operation, said: str) -> None:
+    store = tree_store()
+    assert said in refused(store, wrong)
+    # One fault, and none of the others is carried out.
+    assert said in refused(store, op("ADD", "core/self", "ok"), op("ADD", "fact/a/b", "c"), wrong)
+
+
+def test_other_words_than_the_four_are_no_operation() -> None:
+    for changed in ({"op": "REMOVE"}, {"op": "add"}, {"op": "ADD", "more": 1}):
+        with pytest.raises(pydantic.ValidationError):
+            Operation.model_validate(changed)
+
+
+def test_no_op_keeps_the_digest_and_the_log() -> None:
+    store = tree_store()
+    store.apply_ops(0, [op("ADD", "core/self", "x")])
+    store.drain()
+    before = store.digest()
+    assert store.apply_ops(0, [op("NO_OP"), op("NO_OP", "anything/at all", "x")]) == []
+    assert store.apply_ops(0, []) == []
+    assert (store.digest(), store.drain()[0]) == (before, 0)
+
+
+# -- core -----------------------------------------------------------------------------------------------------------
+
+
+def test_core_blocks_are_appended_replaced_and_cleared() -> None:
+    store = tree_store()
+    for operation, text in [
+        (op("ADD", "core/self", "I am tall."), "I am tall."),
+        (op("ADD", "core/self", "I bake."), "I am tall.\nI bake."),
+        (op("UPDATE", "core/self", "I rest."), "I rest."),
+        (op("DELETE", "core/self"), ""),
+        (op("DELETE", "core/self"), ""),
+    ]:
+        assert store.apply_ops(0, [operation]) == []
+        assert store.core(0).get("self", "") == text
+    store.apply_ops(0, [op("ADD", f"core/{label}", label) for label in ("working", "goals", "self", "relationships")])
+    assert list(store.core(0)) == ["self", "goals", "relationships", "working"]
+    assert store.core(1) == {}
+
+
+def test_the_core_keeps_to_its_tokens() -> None:
+    """2,000 tokens by default, four characters each, all blocks together."""
+    store = tree_store()
+    assert store.apply_ops(0, [op("ADD", "core/self", "x" * 4000), op("ADD", "core/goals", "y" * 4000)]) == []
+    assert "2001 tokens" in refused(store, op("ADD", "core/working", "z"))
+    assert "2001 tokens" in refused(store, op("ADD", "core/self", "xxx"))
+    assert store.apply_ops(0, [op("UPDATE", "core/self", "x"), op("ADD", "core/working", "z" * 3996)]) == []
+    small = tree_store(core_tokens=2)
+    assert "3 tokens" in refused(small, op("ADD", "core/self", "ninechars"))
+
+
+# -- tree -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_tree_has_305_leaves() -> None:
+    assert len(set(TREE)) == 305
+    store = tree_store()
+    assert store.apply_ops(0, [op("ADD", f"persona/{leaf}", leaf) for leaf in TREE]) == []
+    assert store.tree(0) == {leaf: leaf for leaf in sorted(TREE)}
+    assert list(store.tree(0)) == sorted(TREE)
+    assert store.tree(1) == {}
+
+
+def test_adding_to_a_filled_leaf_goes_by_the_setting() -> None:
+    store = tree_store()
+    store.apply_ops(0, [op("ADD", f"persona/{LEAF}", "red")])
+    assert "UPDATE it" in refused(store, op("ADD", f"persona/{LEAF}", "blue"))
+    assert store.apply_ops(0, [op("UPDATE", f"persona/{LEAF}", "blue")]) == []
+    assert store.tree(0) == {LEAF: "blue"}
+    assert store.apply_ops(0, [op("DELETE", f"persona/{LEAF}"), op("ADD", f"persona/{LEAF}", "green")]) == []
+    assert store.tree(0) == {LEAF: "green"}
+    other = tree_store(filled_leaf="update")
+    for value in ("red", "blue"):
+        assert other.apply_ops(0, [op("ADD", f"persona/{LEAF}", value)]) == []
+    assert other.tree(0) == {LEAF: "blue"}
+
+
+def test_turns_that_say_nothing_of_the_person_leave_the_tree() -> None:
+    store = tree_store()
+    store.apply_ops(0, [op("ADD", f"persona/{LEAF}", "red")])
+    before = store.digest()
+    for turn in range(30):
+        store.now = turn
+        store.apply_ops(0, [op("NO_OP")] if turn % 2 else [op("ADD", "persona/weather.today", "rain")])
+    assert (store.tree(0), store.digest(), sum(store.refused.values())) == ({LEAF: "red"}, before, 15)
+
+
+# -- facts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fact_that_changes_is_closed_and_kept() -> None:
+    store = MemoryStore(2, name_of=lambda i: "Ada" if i == 1 else "Bo")
+    store.now = 3
+    assert store.apply_ops(0, [op("ADD", "fact/#1/lives in", "Rome")]) == []
+    store.now = 8
+    assert store.apply_ops(0, [op("UPDATE", "fact/#1/lives in", "Oslo")]) == []
+    old, new = store.get(0), store.get(1)
+    assert (old.valid_from, old.valid_to, old.t_closed) == (3, 8, 8)
+    assert (new.valid_from, new.valid_to, new.t_closed, new.links) == (8, -1, -1, (0,))
+    assert (new.subject, new.predicate, new.object, new.text) == (1, "lives in", "Oslo", "Ada lives in: Oslo")
+    assert [f.object for f in store.facts(0, 1, "lives in")] == ["Oslo"]
+    assert [m.id for m in store.retrieve([0], ["lives in Rome"])[0]] == [1]
+    store.now = 9
+    assert store.apply_ops(0, [op("DELETE", "fact/#1/lives in")]) == []
+    assert store.facts(0) == ()
+    assert len(store) == 2
+    assert store.get(1).valid_to == 9
+    assert "no open fact" in refused(store, op("DELETE", "fact/#1/lives in"))
+
+
+def test_facts_of_one_batch_see_each_other() -> None:
+    store = MemoryStore(1)
+    batch = [
+        op("ADD", "fact/mill/owner", "Ada"),
+        op("UPDATE", "fact/mill/owner", "Bo"),
+        op("DELETE", "fact/mill/owner"),
+    ]
+    assert store.apply_ops(0, batch) == []
+    assert (store.facts(0), len(store)) == ((), 2)
+    assert "no open fact" in refused(store, *batch, op("UPDATE", "fact/mill/owner", "Cy"))
+
+
+# -- log ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_log_leads_to_the_same_core_tree_and_facts(seed: int) -> None:
+    draw = random.Random(seed)
+    settings = MemorySettings(tree=TREE[:6], core_tokens=12)
+    store, parts = MemoryStore(3, settings), []
+    paths = [f"persona/{leaf}" for leaf in TREE[:7]] + ["core/self", "core/goals", "fact/mill/owner", "fact/#1/likes"]
+    for step in range(25):
+        store.now = step
+        for agent in range(3):
+            store.apply_ops(agent, [
+                op(draw.choice(("ADD", "UPDATE", "DELETE", "NO_OP")), draw.choice(paths), draw.choice(("a", "bb", "ccc")))
+                for _ in range(draw.randint(1, 2))
+            ])  # fmt: skip
+        parts.append((step, *store.drain()))
+    again = replay(parts, settings, 3)
+    assert again.digest() == store.digest()
+    for agent in range(3):
+        assert (again.core(agent), again.tree(agent)) == (store.core(agent), store.tree(agent))
+        assert again.facts(agent) == store.facts(agent)
+    assert again.refused == store.refused
+    assert store.refused
+    assert any(store.tree(a) for a in range(3))
