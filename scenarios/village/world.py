@@ -190,6 +190,7 @@ class Village(sw.World):
         self.knowledge.update(self.memory)
         self.decide_to_go(day, minute)
         self.reflect()
+        self.consolidate()
 
     def clock_time(self) -> tuple[int, int]:
         """Return day, from 1, and minute of the day at which the step at hand begins."""

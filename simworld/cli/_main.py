@@ -62,10 +62,11 @@ def cli(traceback: bool) -> None:
 @click.argument("scenario", required=False)
 @option("--observers", is_flag=True, help="List the observers and what their metrics mean.")
 @option("--casts", is_flag=True, help="List the casts: who can live in a scenario.")
-def list_(scenario: str | None, observers: bool, casts: bool) -> None:
+@option("--memory", is_flag=True, help="List how agents can remember: retrieval policies and settings.")
+def list_(scenario: str | None, observers: bool, casts: bool, memory: bool) -> None:
     """List the scenarios, or the parameters of one."""
-    if (scenario is not None) + observers + casts > 1:
-        raise UsageError("list shows one thing: a scenario, --observers or --casts; name one of them")
+    if (scenario is not None) + observers + casts + memory > 1:
+        raise UsageError("list shows one thing: a scenario, --observers, --casts or --memory; name one of them")
     from simworld.cli import _tables as tables
     from simworld.scenario import describe, list_casts, list_scenarios, resolve
 
@@ -74,6 +75,8 @@ def list_(scenario: str | None, observers: bool, casts: bool) -> None:
         tables.observers(out)
     elif casts:
         tables.casts(out, list_casts())
+    elif memory:
+        tables.memory(out)
     elif scenario is not None:
         tables.scenario(out, describe(resolve(scenario)))
     else:
@@ -103,7 +106,7 @@ def list_(scenario: str | None, observers: bool, casts: bool) -> None:
     type=Setting(),
     multiple=True,
     metavar="NAME=VALUE",
-    help="How agents remember, where it differs from the scenario: policy=hybrid, embedder=hashed, k=20.",
+    help="How agents remember, where the scenario says otherwise: policy=hybrid; simworld list --memory.",
 )
 @option("--no-memory", is_flag=True, help="Agents remember nothing: the ablation.")
 @option("--no-reflection", is_flag=True, help="Agents draw no insights: the ablation.")

@@ -441,6 +441,24 @@ def observers(out: Console) -> None:
         out.print(_under(table))
 
 
+def memory(out: Console) -> None:
+    """Print the retrieval policies with their sources, and how agents remember by default."""
+    from simworld.memory import POLICIES, MemorySettings
+
+    title(out, "retrieval policies (--memory policy=NAME)")
+    table = plain_table("=", "=", "")
+    for policy in POLICIES.values():
+        table.add_row(text(policy.name, "bold"), text(f"k={policy.k}"), text(policy.source, "dim"))
+    out.print(_under(table))
+    title(out, "settings (--memory NAME=VALUE), with their defaults where the scenario says nothing")
+    table = plain_table("=", "=", "")
+    for name, info in MemorySettings.model_fields.items():
+        default = "" if info.default is None else str(info.default)
+        doc = " ".join((info.description or "").replace("``", "").replace("`", "").split())
+        table.add_row(text(name, "bold"), text(default), text(doc, "dim"))
+    out.print(_under(table))
+
+
 def casts(out: Console, files: Sequence[ContentFile]) -> None:
     """Print the casts a name can find."""
     table = plain_table("=cast", "file")

@@ -33,13 +33,14 @@ from simworld.memory._log import LOG, LogPart
 from simworld.memory._operations import Operation
 from simworld.memory._records import KINDS, Flag, Memory, NewMemory, Recalled, Recollection, Symbol
 from simworld.memory._retrieve import POLICIES, Policy
-from simworld.memory._settings import MemorySettings, Phrase
+from simworld.memory._settings import MODEL_UP_TO, MemorySettings, Phrase
 from simworld.memory._store import CORE, Found, MemoryStore, owner_of
 
 __all__ = [
     "CORE",
     "KINDS",
     "LOG",
+    "MODEL_UP_TO",
     "NULLS",
     "POLICIES",
     "RULES",

@@ -177,6 +177,10 @@ class Arena:
 
     def groups(self, owners: Ids) -> Iterator[tuple[Ids, Slab, Ids]]:
         """Yield (positions in ``owners``, slab, rows of the slab), a slab at a time; who has nothing is left out."""
+        if len(owners) == 1:
+            if one := self._place(int(owners[0])):
+                yield np.zeros(1, np.int64), one[0], self._row[owners]
+            return
         known = owners < len(self._capacity)
         capacities = np.where(known, self._capacity[np.where(known, owners, 0)] if len(self._capacity) else 0, 0)
         for capacity in np.unique(capacities).tolist():
@@ -184,10 +188,16 @@ class Arena:
                 at = np.flatnonzero(capacities == capacity)
                 yield at, self._slabs[capacity], self._row[owners[at]]
 
+    def _place(self, owner: int) -> tuple[Slab, int] | None:
+        """Return the slab and the row of one owner; None for who has nothing."""
+        capacity = int(self._capacity[owner]) if owner < len(self._capacity) else 0
+        return (self._slabs[capacity], int(self._row[owner])) if capacity else None
+
     def ids_of(self, owner: int) -> Ids:
         """Return the ids of one owner's records, ascending."""
-        for _, slab, rows in self.groups(np.array([owner])):
-            return slab.ids[rows[0], : slab.used[rows[0]]]
+        if one := self._place(owner):
+            slab, row = one
+            return slab.ids[row, : slab.used[row]]
         return np.zeros(0, np.int64)
 
     def last(self, owners: Ids, m: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
@@ -205,9 +215,10 @@ class Arena:
 
     def vectors_of(self, owner: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
         """Return the vectors of one owner's records and their norms, in the order of ids."""
-        for _, slab, rows in self.groups(np.array([owner])):
-            n = int(slab.used[rows[0]])
-            return slab.vectors[rows[0], :n], slab.norms[rows[0], :n]
+        if one := self._place(owner):
+            slab, row = one
+            n = int(slab.used[row])
+            return slab.vectors[row, :n], slab.norms[row, :n]
         return np.zeros((0, self.dimensions), np.int8), np.zeros(0, np.float32)
 
     def copy(self) -> Arena:

@@ -186,27 +186,29 @@ def bm25(terms: npt.NDArray[np.uint32], lengths: npt.NDArray[Any], ok: Mask, ask
     mean = np.where(n > 0, total / np.maximum(n, 1), 1.0)
     if not b * c or not asked.any():
         return np.zeros((b, c))
-    # One pass finds whatever is any of the words; they are few, and what follows looks at them alone.
-    some = np.where(asked == 0, asked[:, :1], asked)
-    found = terms == some[:, 0, None, None]
-    same = np.empty_like(found)
-    for word in some.T[1:]:
-        found |= np.equal(terms, word[:, None, None], out=same)
-    at = np.flatnonzero(found)
-    place = at // terms.shape[2]
-    term = terms[place // c, place % c, at % terms.shape[2]]
-    word, at = np.nonzero((term == asked[place // c].T) & (term != 0))
-    keys = word * (b * c) + place[at]
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    tf = np.diff(first, append=len(keys))
-    word, place = word[first], place[at[first]]
+    # Few records have a word: what follows looks at them alone. Keys ascend by word, row, and slot.
+    keys: list[Ids] = []
+    for j, word in enumerate(asked.T):
+        rows = np.flatnonzero(word)
+        if len(rows) == b:
+            at = np.flatnonzero(terms == word[:, None, None]) // terms.shape[2]
+        else:
+            at = np.flatnonzero(terms[rows] == word[rows, None, None]) // terms.shape[2]
+            at += (rows - np.arange(len(rows)))[at // c] * c
+        keys.append(at + j * b * c)
+    hits = np.concatenate(keys)
+    first = np.flatnonzero(np.diff(hits, prepend=-1))
+    tf, hits = np.diff(first, append=len(hits)), hits[first]
+    each, place = np.divmod(hits, b * c)
+    which = each * b + (place // c if b > 1 else 0)  # word and row
     counts = ok.ravel()[place]
-    word, place, tf = word[counts], place[counts], tf[counts]
-    row = place // c
-    df = np.bincount(word * b + row, minlength=asked.shape[1] * b)[word * b + row]
+    if not counts.all():
+        which, place, tf = which[counts], place[counts], tf[counts]
+    df = np.bincount(which, minlength=len(keys) * b).reshape(-1, b)
     logs = _logs(1 << int(n.max(initial=0) + 1).bit_length())
-    idf = logs[0][n[row]] - logs[1][df]  # ln(1 + (N − df + ½)/(df + ½))
-    norm = K1 * (1 - B + B * lengths.ravel()[place] / np.maximum(mean[row], 1e-9))
+    idf = (logs[0][n] - logs[1][df]).ravel()[which]  # ln(1 + (N − df + ½)/(df + ½))
+    least = np.maximum(mean, 1e-9)
+    norm = K1 * (1 - B + B * lengths.ravel()[place] / (least[which % b] if b > 1 else least))
     out = np.zeros(b * c)
     np.add.at(out, place, idf * (tf * (K1 + 1)) / (tf + norm))
     return out.reshape(b, c)

@@ -25,6 +25,8 @@ class Phrase(Record):
 class MemorySettings(Record):
     """How agents remember. A scenario sets what it needs; ``--memory NAME=VALUE`` overrides a field for one run."""
 
+    model_config = {**Record.model_config, "use_attribute_docstrings": True}
+
     enabled: bool = True
     """False: nothing is stored and nothing found (``--no-memory``)."""
     reflection: bool = True
@@ -69,8 +71,8 @@ class MemorySettings(Record):
     """τ of the retention exp(−Δt/(S·τ)), steps; needed to forget. One simulated day is MemoryBank's unit."""
     forget_below: Share = 0.05
     """Retention below which a record is dropped. [design]"""
-    capacity: Annotated[int, Field(ge=1)] = 2000
-    """Records an agent keeps; more are evicted, smallest retention × importance first. [design, by tier]"""
+    capacity: Annotated[int, Field(ge=1)] | None = None
+    """Records an agent keeps; more are evicted, smallest retention × importance first. None: by `capacity_for`."""
     core_tokens: Annotated[int, Field(ge=1)] = 2000
     """Tokens of an agent's core blocks together; a token counts as four characters."""
     tree: tuple[str, ...] = ()
@@ -83,6 +85,19 @@ class MemorySettings(Record):
         if self.forgetting != "none" and self.tau_steps is None:
             raise ValueError("forgetting needs 'tau_steps', the τ of the retention curve in steps")
         return self
+
+
+TIERS = ((1_000, 2_000), (10_000, 200))
+"""(agents, records each): how much a society of that size remembers. [design]"""
+FEWEST_KEPT = 48
+"""Records an agent of a larger society keeps. [design]"""
+MODEL_UP_TO = 10_000
+"""Agents up to which a language model may weigh memories; above, the rule does. [design]"""
+
+
+def capacity_for(n_agents: int) -> int:
+    """Return the records an agent keeps in a society of this size, where the settings do not say."""
+    return next((records for agents, records in TIERS if n_agents <= agents), FEWEST_KEPT)
 
 
 KIND_IMPORTANCE = {

@@ -35,7 +35,7 @@ from simworld.memory._records import (
     symbol_text,
 )
 from simworld.memory._retrieve import Candidates, Policy, best, bm25, policy_of, scores
-from simworld.memory._settings import KIND_IMPORTANCE, MemorySettings
+from simworld.memory._settings import KIND_IMPORTANCE, MemorySettings, capacity_for
 from simworld.memory._text import noun_set, term_ids
 from simworld.rng import Chance
 
@@ -113,6 +113,8 @@ class MemoryStore:
         self.name_of = name_of or (lambda agent: f"agent {agent}")
         self.now = 0
         """The step at hand."""
+        self.capacity = self.settings.capacity or capacity_for(n_agents)
+        """Records an agent keeps."""
         self.n_agents = 0
         self.refused: Counter[str] = Counter()
         """Operations that were not possible, by reason."""
@@ -666,7 +668,7 @@ class MemoryStore:
         barred |= Flag.PRIVATE if public else Flag(0)
         ok = there & (flags & int(barred) == 0)
         if kinds is not None:
-            ok &= np.isin(kind, [CODES[name] for name in kinds])
+            ok &= np.array([name in kinds for name in KINDS])[kind]
         if rule.kinds != "all":
             ok &= kind != CODES["fact"]
         ends = c["valid_to"].take(at).max(initial=-1) >= 0
@@ -694,19 +696,20 @@ class MemoryStore:
         out = np.zeros(c.ids.shape)
         if not self._edges:
             return out
-        relevance = np.where(c.ok, c.relevance, 0.0)
         for row, agent in enumerate(agents.tolist()):
-            pairs = list(self._edges.get(agent, ()))
+            pairs = self._edges.get(agent, [])
             if agent >= 0 and self._archetype[agent] >= 0:
-                pairs += self._edges.get(-2 - int(self._archetype[agent]), ())
+                pairs = pairs + self._edges.get(-2 - int(self._archetype[agent]), [])
             if not pairs:
                 continue
-            place = {i: slot for slot, i in enumerate(c.ids[row].tolist()) if i >= 0}
-            both = [(place[a], place[b]) for a, b in pairs if a in place and b in place]
-            if both:
-                a, b = np.array(both).T
-                np.maximum.at(out[row], a, relevance[row, b])
-                np.maximum.at(out[row], b, relevance[row, a])
+            # An id and its slot: ids ascend, but for what is shared and for empty slots.
+            slots = np.argsort(c.ids[row], kind="stable")
+            ids, both = c.ids[row, slots], np.array(pairs)
+            at = np.minimum(np.searchsorted(ids, both), len(ids) - 1)
+            a, b = slots[at[(ids[at] == both).all(axis=1)]].T
+            relevance = np.where(c.ok[row], c.relevance[row], 0.0)
+            np.maximum.at(out[row], a, relevance[b])
+            np.maximum.at(out[row], b, relevance[a])
         return out
 
     def _chance(self, agents: Ids, ids: Ids) -> npt.NDArray[np.float64]:
@@ -918,7 +921,7 @@ class MemoryStore:
         for agent, ids in self._by_agent(forgotten):
             self._drop("forget", agent, ids)
         evicted: list[int] = []
-        for agent in np.flatnonzero(self._arena.used(np.arange(self.n_agents)) > s.capacity).tolist():
+        for agent in np.flatnonzero(self._arena.used(np.arange(self.n_agents)) > self.capacity).tolist():
             evicted += self._evict(agent)
         return forgotten.tolist(), sorted(evicted)
 
@@ -929,7 +932,7 @@ class MemoryStore:
         worth = self._columns["importance"][free]
         if self.settings.tau_steps is not None:
             worth = worth * self.retention(free)
-        out = np.sort(free[np.argsort(worth, kind="stable")[: len(ids) - self.settings.capacity]])
+        out = np.sort(free[np.argsort(worth, kind="stable")[: len(ids) - self.capacity]])
         if len(out):
             self._drop("evict", agent, out)
         return [int(i) for i in out]

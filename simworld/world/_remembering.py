@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from simworld.errors import ParameterError
 from simworld.memory import (
+    MODEL_UP_TO,
     NULLS,
     RULES,
     Consolidation,
@@ -65,6 +66,7 @@ class Remembering:
     table: Table
     chance: Chance
     personas: list[Persona] | None
+    notes: list[str]
     decide: Callable[..., Any]
     emit: Callable[..., None]
     _minds: list[Mind]
@@ -93,6 +95,11 @@ class Remembering:
         else:
             settings = checked_params(MemorySettings, {**own.model_dump(), **given})
         self._memory_kept = own is not None and settings.enabled
+        if settings.importance != "rule" and self.table.n > MODEL_UP_TO:
+            settings = settings.model_copy(update={"importance": "rule"})
+            self.notes.append(
+                f"more than {MODEL_UP_TO:,} agents: the rule says how important memories are, no language model"
+            )
         self.memory = MemoryStore(
             0 if not self._memory_kept else self.table.n,
             settings, embed=embed(settings.embedder) if self._memory_kept and embed is not None else None,
@@ -190,7 +197,18 @@ class Remembering:
         if recall is None or not self._memory_kept:
             return None
         turns = np.broadcast_to(np.asarray(occurrences), len(ids))
-        return self.recall(ids, recall, purpose=purpose, occurrences=turns)
+        questions = self._questions(ids, recall)
+        is_null = np.array([self.mind_of(i).label == "null" for i in ids.tolist()], bool)
+        if not is_null.any():
+            return self.recall(ids, questions, purpose=purpose, occurrences=turns)
+        # The null recalls at random: what it does must not depend on a policy of retrieval.
+        out: list[Any] = [None] * len(ids)
+        for at, how in ((np.flatnonzero(~is_null), {}), (np.flatnonzero(is_null), {"policy": "random_retrieval"})):
+            asked = [questions[i] for i in at.tolist()]
+            found = self.recall(ids[at], asked, purpose=purpose, occurrences=turns[at], **how)
+            for i, one in zip(at.tolist(), found, strict=True):
+                out[i] = one
+        return out
 
     # -- looking back ---------------------------------------------------------------------------------------------
 

@@ -566,8 +566,9 @@ class World(Remembering, mesa.Model):
         _mesa.rekey(self, self.seed, self.t)
         _mesa.in_row_order(self)
         type(self).step(self)
-        self.commit_memories()
-        self.memory.forget()
+        if self.keeps_memory:
+            self.commit_memories()
+            self.memory.forget()
         if self.finished():
             self.running = False
         if not self._recorded and self._collects is not None and self.datacollector is self._collects:
@@ -615,8 +616,8 @@ class World(Remembering, mesa.Model):
         _mesa.set_clock(self, t)
         self.memory = self.new_store()
         self.memory.grow(len(tables["agents"]["alive"]) if self._memory_kept else 0)
-        for step, n, columns in memories:
-            self.memory.apply(step, n, columns)
+        for step, n, rows in memories:
+            self.memory.apply(step, n, rows)
         self.memory.now = t
         self.running = rest["running"]
         self.restored()

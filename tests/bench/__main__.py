@@ -25,6 +25,7 @@ BENCHMARKS = {
     "policies": "one Python call an agent, against Mesa",
     "paradox": "network metrics at 100,000 nodes",
     "society": "friendship_paradox, with a profile",
+    "memories": "retrieval of memories against one NumPy pass; storing; the village; its index",
     "llm": "language-model minds, against bare loops over both clients",
     "startup": "simworld --help, import simworld",
 }

@@ -76,7 +76,7 @@ def test_what_is_forgotten_is_not_found_and_still_resolves() -> None:
     assert [m.id for m in store.records(0)] == [1, 2]
     assert [store.get(e).text for e in store.get(int(insight)).evidence] == ["bread is cheap", "bread is round"]
     assert store.get(0).flags & Flag.GONE
-    n, rows = store.drain()
+    _, rows = store.drain()
     assert "bread is cheap" in rows["text"]
     assert list(rows["op"])[-1] == "forget"
     assert store.forget() == ([], [])
@@ -89,13 +89,13 @@ def test_by_chance_records_go_with_the_probability_of_their_loss() -> None:
         store = MemoryStore(
             40, MemorySettings(tau_steps=step / math.log(4), forgetting="bernoulli"), chance=Chance(seed)
         )  # fmt: skip
-        store.add([NewMemory(i % 40, f"thing {i}") for i in range(4000)])
+        store.add([NewMemory(i % 40, f"thing {i}") for i in range(1000)])
         store.now = step
         return store.forget()[0]
 
     first = lost(5)
-    # 1 − R = 3/4 of 4,000: a standard deviation is 27.
-    assert abs(len(first) - 3000) < 135
+    # 1 − R = 3/4 of 1,000: a standard deviation is 14.
+    assert abs(len(first) - 750) < 70
     assert first == lost(5)
     assert first != lost(6)
     assert first != lost(5, seed=4)
@@ -108,7 +108,7 @@ def test_no_setting_no_forgetting() -> None:
     assert store.forget() == ([], [])
 
 
-@pytest.mark.parametrize("mode", ["none", "threshold", "bernoulli"])
+@pytest.mark.parametrize("mode", ["threshold", "bernoulli"])
 def test_formative_records_survive_a_thousand_steps_at_capacity(mode: str) -> None:
     store = forgetful(5.0, forgetting=mode, capacity=10)
     lived = [

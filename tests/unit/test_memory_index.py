@@ -358,7 +358,7 @@ sys.path.insert(0, sys.argv[2])
 import test_memory_index as here
 from simworld.memory import _index
 _index.WRITE = 200
-entries, vectors = here.records(2_000)
+entries, vectors = here.records(1_000)
 folder = Path(sys.argv[1])
 _index._chromadb()
 print("ready", flush=True)
@@ -370,7 +370,7 @@ print("done", flush=True)
 @pytest.mark.slow
 def test_killed_at_any_moment_the_old_index_or_none_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "memory"
-    entries, vectors = records(2_000)
+    entries, vectors = records(1_000)
     began = time.monotonic()
     build(folder, *records(100), source="old")
     with opened(folder, "old") as index:
@@ -392,7 +392,7 @@ def test_killed_at_any_moment_the_old_index_or_none_is_there(tmp_path: Path) -> 
     with opened(tmp_path / "reference", "new") as index:
         reference = [index.search(v, 10) for v in vectors[:20]]
 
-    trials = 18
+    trials = 16
     seen = set()
     for trial in range(trials):
         shutil.rmtree(folder)

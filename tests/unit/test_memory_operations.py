@@ -195,12 +195,13 @@ def test_the_log_leads_to_the_same_core_tree_and_facts(seed: int) -> None:
     draw = random.Random(seed)
     settings = MemorySettings(tree=TREE[:6], core_tokens=12)
     store, parts = MemoryStore(3, settings), []
+    kinds, texts = ("ADD", "UPDATE", "DELETE", "NO_OP"), ("a", "bb", "ccc")
     paths = [f"persona/{leaf}" for leaf in TREE[:7]] + ["core/self", "core/goals", "fact/mill/owner", "fact/#1/likes"]
     for step in range(25):
         store.now = step
         for agent in range(3):
             store.apply_ops(agent, [
-                op(draw.choice(("ADD", "UPDATE", "DELETE", "NO_OP")), draw.choice(paths), draw.choice(("a", "bb", "ccc")))
+                op(draw.choice(kinds), draw.choice(paths), draw.choice(texts))
                 for _ in range(draw.randint(1, 2))
             ])  # fmt: skip
         parts.append((step, *store.drain()))
@@ -208,7 +209,7 @@ def test_the_log_leads_to_the_same_core_tree_and_facts(seed: int) -> None:
     assert again.digest() == store.digest()
     for agent in range(3):
         assert (again.core(agent), again.tree(agent)) == (store.core(agent), store.tree(agent))
-        assert again.facts(agent) == store.facts(agent)
+        assert repr(again.facts(agent)) == repr(store.facts(agent))  # as text, for NaN is not itself
     assert again.refused == store.refused
     assert store.refused
     assert any(store.tree(a) for a in range(3))

@@ -1,0 +1,1295 @@
+"""The village: who knows what by whom, what it takes to come to a party, and that memory alone carries the news."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import simworld as sw
+from simworld.errors import ParameterError
+from simworld.memory import RULES, Flag, MemorySettings, MemoryStore, NewMemory
+from simworld.mind import Question, RuleMind
+from simworld.persona import trait_z
+from simworld.run import Run
+from simworld.scenario import find_cast, load, resolve
+from tests.server import ModelServer
+
+World = load(resolve("village"))
+PACKAGE = World.__module__.rpartition(".")[0]
+decisions, news_module, observers, places, rules = (
+    importlib.import_module(f"{PACKAGE}.{name}") for name in ("decisions", "news", "observers", "places", "rules")
+)
+Attend, Chunk, Meet, Plan, Talk = (getattr(decisions, n) for n in ("Attend", "Chunk", "Meet", "Plan", "Talk"))
+News, Event, Heard = news_module.News, news_module.Event, news_module.Heard
+CAST = sw.read_cast(find_cast("village")).personas
+N = len(CAST)
+TONIGHT = {"party_day": 1}
+"""The party is on the first evening, so that 90 steps see all of it."""
+FOX = "0: A white fox was seen."
+
+
+def village(**options: Any) -> Any:
+    return World(**{"rng": 1, "personas": CAST, **options})
+
+
+def advance(world: Any, steps: int) -> list[dict[str, Any]]:
+    """Take steps and return their events, one dict each."""
+    rows = []
+    for _ in range(steps):
+        world.step()
+        for chunk in world.drain().events:
+            names = list(chunk.columns)
+            for values in zip(*(chunk.columns[name] for name in names), strict=True):
+                rows.append({"step": world.t, **dict(zip(names, values, strict=True))})
+    return rows
+
+
+def plain(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events without NaN, which equals nothing."""
+    return [{name: repr(value) for name, value in event.items()} for event in events]
+
+
+def known_by(world: Any) -> list[dict[int, Any]]:
+    """How each came to know each piece of news, with a chain of sources to its beginning."""
+    world.knowledge.update(world.memory)
+    return [world.knowledge.sourced(item) for item in world.news]
+
+
+def every_record(world: Any) -> list[Any]:
+    return [world.memory.get(i) for i in range(len(world.memory))]
+
+
+def going(world: Any, number: int = 0, column: str = "going") -> set[int]:
+    return {i for i in range(world.table.n) if number in json.loads(world.table[column][i])}
+
+
+def alike(n: int, letter: str = "extraversion", values: Sequence[float] = (3.0,)) -> list[sw.Persona]:
+    """People who differ in one trait and in nothing else, and sit together on the Green all day."""
+    base = CAST[9]
+    (stay, *_) = base.schedule
+    all_day = {"start": "06:00", "end": "23:00", "place": "the Green", "activity": "sits there", "days": "every day"}
+    people = []
+    for i in range(n):
+        score = {"value": values[i % len(values)]}
+        traits = tuple(t.model_copy(update=score) if t.trait == letter else t for t in base.traits)
+        people.append(base.model_copy(update={
+            "id": f"p{i}", "name": f"Person {i}", "traits": traits, "relations": (), "secrets": (),
+            "schedule": (stay.model_copy(update=all_day),), "home": f"house {i}",
+        }))  # fmt: skip
+    return people
+
+
+class Lived:
+    """A society of the cast that has lived its first day and evening, with all that was seen on the way."""
+
+    def __init__(self, mind: str, seed: int, steps: int = 90, **options: Any) -> None:
+        self.world = village(rng=seed, mind=mind, **{**TONIGHT, **options})
+        self.world.drain()
+        measures = [observers.Diffusion(), observers.Acquaintance(), observers.Reflections()]
+        self.events: list[dict[str, Any]] = []
+        self.measured = [{k: v for m in measures for k, v in m.observe(self.world).items()}]
+        for _ in range(steps):
+            self.events += advance(self.world, 1)
+            self.measured.append({k: v for m in measures for k, v in m.observe(self.world).items()})
+        self.findings = {f.metric: f for m in measures for f in m.conclude(self.world)}
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [e for e in self.events if e["kind"] == kind]
+
+
+@cache
+def lived(mind: str = "rules", seed: int = 1) -> Lived:
+    return Lived(mind, seed)
+
+
+both = pytest.mark.parametrize("mind", ["rules", "null"])
+
+
+class Liar:
+    """Rules decide, but what these agents say is changed by ``say(step, agent, view, answer)``; None is a refusal."""
+
+    label = "liar"
+
+    def __init__(self, say: Callable[[int, int, Any, Any], Any], decision: Any = Talk) -> None:
+        self._rules = RuleMind({**rules.POLICIES["rules"], **RULES}, self.label)
+        self._say, self._decision = say, decision
+
+    def decide(self, question: Question) -> sw.Answers:
+        answers = self._rules.decide(question)
+        if question.decision is not self._decision:
+            return answers
+        changed = [
+            self._say(question.step, agent, view, answer)
+            for agent, view, answer in zip(
+                question.ids.tolist(), question.observations(), answers, strict=True
+            )
+        ]  # fmt: skip
+        return sw.Answers(question, changed)
+
+
+# Formulas of the observers --------------------------------------------------------------------------------------------
+
+
+def test_the_rate_of_the_logistic_law() -> None:
+    """Spec: βT = ln[I_T (N − I_0) / (I_0 (N − I_T))]; 1 → 13 of 25 gives ln(13·24/12) = ln 26 = 3.258."""
+    assert observers.rate(25, 13) == pytest.approx(math.log(13 * 24 / 12), abs=1e-12)
+    assert observers.rate(25, 13) == pytest.approx(3.258, abs=5e-4)
+    assert observers.rate(25, 8) == pytest.approx(math.log(8 * 24 / 17), abs=1e-12)
+    assert observers.rate(25, 1) == 0.0
+    assert observers.rate(50, 20, 5) == pytest.approx(math.log(20 * 45 / (5 * 30)), abs=1e-12)
+    for n, informed, start in [(25, 25, 1), (25, 0, 1), (25, 5, 0), (25, 5, 25)]:
+        assert math.isnan(observers.rate(n, informed, start))
+
+
+def test_the_cast_begins_with_50_of_300_pairs() -> None:
+    """Spec: N = 25 has 300 pairs, 0.167 is 50 of them (0.74 would be 222)."""
+    world = village()
+    measured = observers.Acquaintance().observe(world)
+    assert measured["edges"] == world.graph.n_ties() == 50
+    assert measured["density"] == pytest.approx(50 / 300, abs=1e-12)
+    (found,) = observers.Acquaintance().conclude(world)
+    assert (found.n, round(found.value, 3)) == (300, 0.167)
+
+
+def test_acquaintance_takes_both() -> None:
+    society = SimpleNamespace(
+        n_agents=4, memory=None, knowledge=SimpleNamespace(met={(0, 1), (1, 0), (2, 3), (3, 1)}, update=lambda m: None)
+    )
+    assert observers.Acquaintance().observe(society) == {"density": 2 / 12, "edges": 1.0}
+
+
+PARTY = News(0, "the party", "There is a party.", 0, Event(1, "19:00", "21:00", "the Green"))
+
+
+def test_a_diffusion_tree_worked_by_hand() -> None:
+    """0 tells 1 in step 2 and 2 in step 6; 1 tells 3 in step 5; 3 tells 4 in step 9: depths 1, 1, 2, 3."""
+    heard = {0: Heard(0, -1, 0), 1: Heard(1, 0, 2), 3: Heard(2, 1, 5), 2: Heard(3, 0, 6), 4: Heard(4, 3, 9)}
+    depth, delay, by_holder = observers.tree(PARTY, heard)
+    assert depth == 3
+    assert delay == pytest.approx((2 + 3 + 6 + 4) / 4, abs=1e-12)
+    assert by_holder == pytest.approx(2 / 4, abs=1e-12)
+    depth, delay, by_holder = observers.tree(PARTY, {0: Heard(0, -1, 0)})
+    assert depth == 0
+    assert math.isnan(delay)
+    assert math.isnan(by_holder)
+
+
+def test_a_chain_of_sources_must_reach_the_first_holder() -> None:
+    """5 never heard it; 6 has it from 5, 7 from 6; 8 and 9 from each other; 2 from 1 in the step in which 1 heard it."""
+    knowledge = news_module.Knowledge([PARTY], 10)
+    knowledge.first = [{
+        0: Heard(0, -1, 0), 1: Heard(1, 0, 3), 2: Heard(2, 1, 3), 3: Heard(3, 1, 4),
+        6: Heard(4, 5, 2), 7: Heard(5, 6, 3), 8: Heard(6, 9, 2), 9: Heard(7, 8, 2),
+    }]  # fmt: skip
+    assert set(knowledge.sourced(PARTY)) == {0, 1, 3}
+
+
+def test_the_funnel_counts_guests_and_not_the_host() -> None:
+    """0 is the host; 1 and 2 are told by 0, 3 by 1; 1 and 3 plan, 3 comes; 4 comes by chance and knows nothing."""
+    heard = {0: Heard(0, -1, 0), 1: Heard(1, 0, 2), 2: Heard(2, 0, 3), 3: Heard(3, 1, 4)}
+    table = {"going": ["[0]", "[0]", "[]", "[0]", "[]"], "attended": ["[0]", "[]", "[]", "[0]", "[]"]}
+    society = SimpleNamespace(n_agents=5, table=table)
+    found = {f.metric: f.value for f in observers.Diffusion()._funnel(society, PARTY, heard)}
+    assert found == {
+        "the party: invited_by_host": 2, "the party: heard": 3, "the party: planned": 2, "the party: attended": 1,
+    }  # fmt: skip
+
+
+# The null of diffusion ------------------------------------------------------------------------------------------------
+
+
+def conversations(pairs: Sequence[tuple[int, int]], told: Sequence[Sequence[tuple[int, int]]], first: Any) -> Any:
+    """A society of which nothing is left but its conversations, one a step, and who knew when."""
+    rows = {
+        "first": np.array([a for a, _ in pairs]), "second": np.array([b for _, b in pairs]),
+        "began": np.arange(1, len(pairs) + 1), "told": np.array([json.dumps(t) for t in told], object),
+    }  # fmt: skip
+    rng = np.random.default_rng(5)
+    return SimpleNamespace(
+        tables={"conversations": rows}, knowledge=SimpleNamespace(first=[first]), stream=lambda *name: rng
+    )
+
+
+def test_replays_of_one_who_always_and_of_one_who_never_tells() -> None:
+    pairs = [(0, 1), (3, 4), (2, 1), (3, 2)]
+    heard = {0: Heard(0, -1, 0), 1: Heard(1, 0, 1), 2: Heard(2, 1, 3), 3: Heard(3, 2, 4)}
+    always = conversations(pairs, [[(0, 0)], [], [(1, 0)], [(2, 0)]], heard)
+    assert set(observers.replayed(always, PARTY)) == {4.0}
+    never = conversations(pairs, [[], [], [], []], {0: Heard(0, -1, 0)})
+    assert set(observers.replayed(never, PARTY)) == {1.0}
+
+
+def test_replays_at_half_the_rate() -> None:
+    """0 meets 1 twice and tells it in the second: p = 1/2, so 1 knows in three replays of four."""
+    counts = observers.replayed(
+        conversations([(0, 1), (0, 1)], [[], [(0, 0)]], {0: Heard(0, -1, 0), 1: Heard(1, 0, 2)}), PARTY
+    )
+    assert len(counts) == observers.REPLAYS
+    assert np.mean(counts) == pytest.approx(1.75, abs=4 * math.sqrt(0.75 * 0.25 / observers.REPLAYS))
+
+
+def test_a_replay_in_a_well_mixed_village_is_the_si_law() -> None:
+    """An unordered pair a tick, both tell: I grows with probability 2·I(N − I)/(N(N − 1)); the chain, exactly."""
+    n, ticks = 8, 24
+    rng = np.random.default_rng(2)
+    means = []
+    for _ in range(15):
+        pairs = [tuple(rng.choice(n, 2, replace=False).tolist()) for _ in range(ticks)]
+        heard = {0: Heard(0, -1, 0)}
+        told: list[list[tuple[int, int]]] = []
+        for step, pair in enumerate(pairs, start=1):
+            told.append([(who, 0) for who in pair if who in heard])
+            for who, other in (pair, pair[::-1]):
+                if who in heard and other not in heard and heard[who].step < step:
+                    heard[other] = Heard(0, who, step)
+        counts = observers.replayed(conversations(pairs, told, heard), PARTY)
+        assert set(counts) == {float(len(heard))}  # who knows always tells, so a replay repeats what was
+        means.append(counts[0])
+    at = np.zeros(n + 1)
+    at[1] = 1.0
+    for _ in range(ticks):
+        grow = np.array([2 * i * (n - i) / (n * (n - 1)) for i in range(n + 1)]) * at
+        at = at - grow + np.concatenate([[0.0], grow[:-1]])
+    expected = float(at @ np.arange(n + 1))
+    spread = math.sqrt(float(at @ np.arange(n + 1) ** 2) - expected**2)
+    assert np.mean(means) == pytest.approx(expected, abs=4 * spread / math.sqrt(15))
+
+
+def test_the_si_process_on_real_memories() -> None:
+    """Spec: one ordered pair a tick, who knows tells: P(I → I+1) = I(N − I)/(N(N − 1)), and the mean ticks 1 → N.
+
+    First sources and the tree are read from a memory store by the scenario's own bookkeeping.
+    """
+    n, villages = 6, 80
+    rng = np.random.default_rng(11)
+    tried, grown, ticks = Counter[int](), Counter[int](), []
+    for _ in range(villages):
+        store = MemoryStore(n, MemorySettings(), chance=None)
+        knowledge = news_module.Knowledge([PARTY], n)
+        store.add([NewMemory(0, PARTY.text, "event", subject=0, predicate="seeded", object=PARTY.name)])
+        knowledge.update(store)
+        tick = 0
+        while (informed := len(knowledge.sourced(PARTY))) < n:
+            tick += 1
+            store.now = tick
+            speaker, listener = rng.choice(n, 2, replace=False).tolist()
+            tried[informed] += 1
+            if knowledge.knows(speaker, 0, store):
+                store.add([NewMemory(listener, PARTY.text, subject=speaker, predicate="told", object=PARTY.name,
+                                     source=speaker)])  # fmt: skip
+                knowledge.update(store)
+            grown[informed] += len(knowledge.sourced(PARTY)) - informed
+        ticks.append(tick)
+        sourced = knowledge.sourced(PARTY)
+        assert sum(h.source >= 0 for h in sourced.values()) == n - 1
+        assert observers.tree(PARTY, sourced)[0] >= 1
+    for i in range(1, n):
+        p = i * (n - i) / (n * (n - 1))
+        assert grown[i] == pytest.approx(tried[i] * p, abs=4 * math.sqrt(tried[i] * p * (1 - p)))
+    chances = [i * (n - i) / (n * (n - 1)) for i in range(1, n)]
+    mean, spread = sum(1 / p for p in chances), math.sqrt(sum((1 - p) / p**2 for p in chances))
+    assert mean == pytest.approx(sum(n * (n - 1) / (i * (n - i)) for i in range(1, n)), abs=1e-9)
+    assert np.mean(ticks) == pytest.approx(mean, abs=4 * spread / math.sqrt(villages))
+
+
+# News -----------------------------------------------------------------------------------------------------------------
+
+
+def parsed(text: str, people: Sequence[Any] = CAST, **params: Any) -> tuple[list[Any], list[str]]:
+    notes: list[str] = []
+    found = news_module.parse(text, World.Params(**params), people, lambda agent: f"place of {agent}", notes)
+    return found, notes
+
+
+def test_the_two_pieces_of_news_of_the_paper() -> None:
+    (party, candidacy), notes = parsed("party; candidacy")
+    assert notes == []
+    assert (CAST[party.holder].id, CAST[candidacy.holder].id) == ("odile", "desmond")
+    assert party.event == Event(2, "19:00", "21:00", "place of 0")
+    assert party.text == "Odile Marchbank is giving a party on day 2 from 19:00 to 21:00 at place of 0."
+    assert candidacy.event is None
+
+
+@pytest.mark.parametrize("who", ["petra", "Petra Marchbank", "1"])
+def test_news_of_ones_own_by_id_name_or_number(who: str) -> None:
+    (item,), _ = parsed(f"{who}: The mill: it closes.")
+    assert item == News(0, "news 0: The mill: it closes", "The mill: it closes.", 1, None)
+
+
+def test_news_of_ones_own_with_an_event() -> None:
+    (item,), _ = parsed("petra: A quiz [DAY 3 08:30-24:00 at the Moot Hall ], for all.;")
+    assert item.event == Event(3, "08:30", "24:00", "the Moot Hall")
+    assert item.text == "A quiz on day 3 from 08:30 to 24:00 at the Moot Hall, for all."
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("odil: The mill closes.", "does not live here; did you mean 'odile'"),
+        ("zzzzz: The mill closes.", "'zzzzz', who does not live here"),
+        ("The mill closes.", "WHO: TEXT"),
+        ("odile:", "WHO: TEXT"),
+        ("odile: ;party", "WHO: TEXT"),
+        ("party; candidacy;party", "'the party' twice"),
+        ("odile: A quiz [day 2 20:00-18:00 at the Green]", "not after 20:00"),
+        ("odile: A quiz [day 2 20:00-20:00 at the Green]", "not after 20:00"),
+        ("odile: A quiz [day 2 23:00-25:00 at the Green]", "25:00"),
+    ],
+)
+def test_news_that_cannot_be(text: str, words: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parsed(text)
+    assert words in str(caught.value)
+
+
+def test_who_does_not_live_here_is_replaced_by_the_most_extraverted_and_noted() -> None:
+    people = CAST[7:17]
+    (party, candidacy), notes = parsed("party; candidacy", people)
+    ranked = sorted(range(len(people)), key=lambda i: (-trait_z(people[i], "E"), i))
+    assert [party.holder, candidacy.holder] == ranked[:2]
+    assert len(notes) == 2
+    assert "no 'odile' lives here" in notes[0]
+    assert people[ranked[1]].name in notes[1]
+    (one,), noted = parsed("party", people, host="4")
+    assert (one.holder, noted) == (4, [])
+
+
+def test_no_news_is_no_error() -> None:
+    world = village(news=" ; ", n_agents=6)
+    advance(world, 3)
+    assert observers.Diffusion().observe(world) == {"unsupported": 0.0}
+    assert [f.metric for f in observers.Diffusion().conclude(world)] == ["unsupported_mentions"]
+
+
+@pytest.mark.xfail(reason="an event that cannot be read is silently taken for words: news without an event")
+@pytest.mark.parametrize(
+    "when", ["[day 2 18:00-20:00]", "[day 2, 18:00 - 20:00 at the Green]", "[day 2 8:00-9:00 at x]"]
+)
+def test_an_event_that_cannot_be_read_is_an_error(when: str) -> None:
+    with pytest.raises(ParameterError):
+        parsed(f"odile: A quiz {when}")
+
+
+@pytest.mark.xfail(reason="day 0 is before the first day; the event can never take place")
+def test_days_are_counted_from_one() -> None:
+    with pytest.raises(ParameterError):
+        parsed("odile: A quiz [day 0 18:00-20:00 at the Green]")
+
+
+@pytest.mark.xfail(reason="party_start and party_end are not checked; '7pm' ends in a traceback when the day comes")
+@pytest.mark.parametrize("params", [{"party_start": "7pm"}, {"party_start": "21:00", "party_end": "19:00"}])
+def test_hours_of_the_party_are_checked(params: dict[str, str]) -> None:
+    with pytest.raises(ParameterError):
+        village(**params)
+
+
+@pytest.mark.xfail(reason="find_agent takes the max of nobody: a ValueError", raises=ValueError)
+def test_nobody_left_to_stand_for_the_council() -> None:
+    parsed("0: The mill closes.; 1: The pond dries.; candidacy", CAST[10:12])
+
+
+@pytest.mark.xfail(reason="the same news of the same agent twice is two pieces of news")
+def test_ones_own_news_twice_is_an_error() -> None:
+    with pytest.raises(ParameterError, match="twice"):
+        parsed("odile: The mill closes.; odile: The mill closes.")
+
+
+# Places and hours -----------------------------------------------------------------------------------------------------
+
+
+def chunk(start: str, end: str, place: str = "work", what: str = "works") -> Any:
+    return Chunk(start, end, place, what)
+
+
+def test_clock_times_and_weekends() -> None:
+    assert [places.minutes(places.clock(m)) for m in range(1441)] == list(range(1441))
+    assert places.clock(1440) == "24:00"
+    assert [day for day in range(1, 15) if places.is_weekend(day)] == [6, 7, 13, 14]
+
+
+@pytest.mark.parametrize(
+    "other, left",
+    [
+        (("12:00", "13:00"), [("09:00", "12:00"), ("13:00", "17:00")]),
+        (("09:00", "10:00"), [("10:00", "17:00")]),
+        (("16:00", "17:00"), [("09:00", "16:00")]),
+        (("09:00", "17:00"), []),
+        (("08:00", "18:00"), []),
+        (("08:00", "09:30"), [("09:30", "17:00")]),
+        (("16:30", "24:00"), [("09:00", "16:30")]),
+        (("07:00", "09:00"), [("09:00", "17:00")]),
+        (("17:00", "18:00"), [("09:00", "17:00")]),
+    ],
+)
+def test_an_appointment_cuts_short_what_it_overlaps(other: tuple[str, str], left: list[tuple[str, str]]) -> None:
+    work, event = chunk("09:00", "17:00"), chunk(*other, "out", "is out")
+    parts = [chunk(*part) for part in left]
+    assert places._without(work, event) == parts
+    assert places.merged([work], [event]) == sorted([*parts, event])
+
+
+hours = st.integers(0, 48).map(lambda n: places.clock(30 * n))
+stretches = st.lists(
+    st.tuples(hours, hours).filter(lambda t: t[0] < t[1]).map(lambda t: chunk(*t)), max_size=6
+)  # fmt: skip
+
+
+def apart(chunks: Sequence[Any]) -> list[Any]:
+    kept: list[Any] = []
+    for one in sorted(chunks):
+        if not kept or kept[-1].end <= one.start:
+            kept.append(one)
+    return kept
+
+
+@given(stretches, stretches)
+@settings(max_examples=100, deadline=None)
+def test_a_merged_day_is_where_one_should_be_at_every_minute(usual: list[Any], events: list[Any]) -> None:
+    usual = apart(usual)
+    appointments = apart([c._replace(place="out", activity="is out") for c in events])
+    day = places.merged(usual, appointments)
+    assert all(a.end <= b.start for a, b in itertools.pairwise(day))
+    plans = [places.packed(c) for c in (day, usual, appointments)]
+    for minute in range(0, 1440, 15):
+        merged, before, event = (places.where(plan, "home", minute) for plan in plans)
+        assert merged == (event if event[0] == "out" else before)
+    assert list(places.unpacked(plans[0])) == day
+    Plan(chunks=rules._stretches(day))
+
+
+def test_where_one_is_at_the_edges_of_a_stretch() -> None:
+    plan = places.packed([chunk("06:00", "12:00"), chunk("12:00", "13:00", "café", "eats"), chunk("22:00", "24:00")])
+    at = {
+        0: ("home", "asleep"), 359: ("home", "asleep"), 360: ("work", "works"), 719: ("work", "works"),
+        720: ("café", "eats"), 779: ("café", "eats"), 780: ("home", "at home"), 1319: ("home", "at home"),
+        1320: ("work", "works"), 1439: ("work", "works"),
+    }  # fmt: skip
+    assert {minute: places.where(plan, "home", minute) for minute in at} == at
+    assert [places.where("", "home", m)[1] for m in (419, 420, 1379, 1380)] == [
+        "asleep",
+        "at home",
+        "at home",
+        "asleep",
+    ]
+
+
+def test_who_has_no_home_lodges_with_two_others() -> None:
+    people = sw.sample_population(7, 3)
+    world = World(rng=3, n_agents=7, personas=people)
+    assert [p.home for p in people] == [None] * 7
+    assert world.homes == ["house 1"] * 3 + ["house 2"] * 3 + ["house 3"]
+    assert set(world.places) <= {*world.homes, *places.PUBLIC}
+    housemates = {(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)}
+    u, v, _ = world.graph.edges("acquaintance")
+    assert {(min(p), max(p)) for p in zip(u.tolist(), v.tolist(), strict=True)} == housemates
+
+
+def test_groups_are_those_at_one_place() -> None:
+    assert places.together({3: "b", 1: "a", 2: "b"}) == {"a": [1], "b": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    "chunks, fault",
+    [
+        ([("09:00", "09:00")], "not after"),
+        ([("10:00", "09:00")], "not after"),
+        ([("9:00", "10:00")], "HH:MM"),
+        ([("09:00", "24:30")], "HH:MM"),
+        ([("09:00", "12:00"), ("11:00", "13:00")], "overlap"),
+        ([("12:00", "13:00"), ("09:00", "10:00")], "overlap"),
+    ],
+)
+def test_days_that_cannot_be_lived(chunks: list[tuple[str, str]], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Plan(chunks=[{"start": s, "end": e, "place": "x", "activity": "y"} for s, e in chunks])
+
+
+# Rules ----------------------------------------------------------------------------------------------------------------
+
+
+class Dice:
+    """Draws in a given order, and the first of what can be chosen."""
+
+    def __init__(self, *numbers: float) -> None:
+        self._numbers = iter(numbers)
+
+    def random(self) -> float:
+        return next(self._numbers)
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        return options[0]
+
+
+TALKING = decisions.TalkView("now", "here", 1, "Ana", (), (), (decisions.Known(0, PARTY.text, 7),))
+
+
+@pytest.mark.parametrize("score", [0.0, 0.6, 1.5, 2.7, 3.0, 5.5])
+def test_news_is_mentioned_with_probability_score_over_three(score: float) -> None:
+    memory = SimpleNamespace(score=lambda record: {7: score}[record])
+    threshold = min(1.0, score / 3)
+    for draw, told in [(threshold - 1e-9, [0]), (threshold + 1e-9, [])]:
+        if 0 <= draw < 1:
+            answer = rules.talk(None, TALKING, memory, Dice(draw, 0.9))
+            assert answer.mentions == told
+            assert (PARTY.text in answer.utterance) == bool(told)
+
+
+def test_news_that_was_said_or_is_not_in_memory_is_not_mentioned() -> None:
+    certain = SimpleNamespace(score=lambda record: 3.0)
+    said = TALKING._replace(said=(f"Have you heard? {PARTY.text}",), by=(1,))
+    assert rules.talk(None, said, certain, Dice(0.0, 0.9)).mentions == []
+    assert rules.talk(None, TALKING, None, Dice(0.0, 0.9)).mentions == []
+
+
+def test_probabilities_of_meeting_and_going() -> None:
+    """Spec: talk with σ(−1 + 0.5·z_E + 1·tie); go with σ(0.5 + 0.5·z_C), never from work, the host always."""
+    persona = CAST[0]
+    for tie in (False, True):
+        view = decisions.MeetView("now", "here", "sits", (decisions.Person(4, "Ana", "sits", tie),))
+        p = 1 / (1 + math.exp(1 - 0.5 * trait_z(persona, "E") - tie))
+        assert rules.meet(persona, view, None, Dice(p - 1e-9)).talk_to == 4
+        assert rules.meet(persona, view, None, Dice(p + 1e-9)).talk_to is None
+    view = decisions.AttendView(0, PARTY.text, "then", "there", "", False, False)
+    p = 1 / (1 + math.exp(-0.5 - 0.5 * trait_z(persona, "C")))
+    assert rules.attend(persona, view, None, Dice(p - 1e-9)).attend
+    assert not rules.attend(persona, view, None, Dice(p + 1e-9)).attend
+    assert not rules.attend(persona, view._replace(is_work=True), None, Dice(0.0)).attend
+    assert rules.attend(persona, view._replace(is_work=True, is_host=True), None, Dice()).attend
+
+
+# One day of the cast --------------------------------------------------------------------------------------------------
+
+
+@both
+def test_informed_never_falls_and_everybody_has_one_earlier_source(mind: str) -> None:
+    day = lived(mind)
+    for item, sourced in zip(day.world.news, known_by(day.world), strict=True):
+        informed = [m[f"n{item.number}_informed"] for m in day.measured]
+        assert informed[0] == 1.0
+        assert (np.diff(informed) >= 0).all()
+        assert informed[-1] == len(sourced) > 3
+        assert sourced[item.holder].source == -1
+        edges = [(h.source, i) for i, h in sourced.items() if i != item.holder]
+        assert len(edges) == len(sourced) - 1
+        assert all(sourced[a].step < sourced[b].step for a, b in edges)
+        depth, _, _ = observers.tree(item, sourced)
+        assert 1 <= depth < len(sourced)
+        assert {m[f"n{item.number}_unsourced"] for m in day.measured} == {0.0}
+
+
+@both
+def test_nobody_knows_before_somebody_told_it(mind: str) -> None:
+    day = lived(mind)
+    told = {(e["target"], e["item"]): e for e in reversed(day.of("tell"))}  # the first of each is kept
+    for item, sourced in zip(day.world.news, known_by(day.world), strict=True):
+        for record in every_record(day.world):
+            if item.text in record.text and record.agent != item.holder:
+                assert record.t_created >= told[record.agent, item.number]["step"]
+        for agent in set(sourced) - {item.holder}:
+            first = told[agent, item.number]
+            assert (first["step"], first["agent"]) == (sourced[agent].step, sourced[agent].source)
+            assert first["value"] == 1.0
+        assert {a for a, n in told if n == item.number} - {item.holder} == set(sourced) - {item.holder}
+
+
+@both
+def test_who_never_talked_never_knows(mind: str) -> None:
+    world = lived(mind).world
+    silent = set(np.flatnonzero(world.table["conversations"] == 0).tolist())
+    for item, sourced in zip(world.news, known_by(world), strict=True):
+        assert not silent & set(sourced) - {item.holder}
+    rows = world.tables["conversations"]
+    talked = Counter([*rows["first"].tolist(), *rows["second"].tolist()])
+    assert [talked[i] for i in range(N)] == world.table["conversations"].tolist()
+
+
+def test_a_hermit_never_knows() -> None:
+    """Twelve sit together; one, who is a thirteenth and elsewhere, hears nothing."""
+    people = alike(13)
+    away = people[12].schedule[0].model_copy(update={"place": "the Boatyard"})
+    people[12] = people[12].model_copy(update={"schedule": (away,)})
+    world = World(rng=1, personas=people, n_agents=13, news=FOX)
+    advance(world, 60)
+    assert world.table["conversations"][12] == 0
+    assert 12 not in known_by(world)[0]
+    assert len(known_by(world)[0]) > 6
+    assert not [m for m in every_record(world) if m.agent == 12 and m.t_created > 0]
+
+
+@both
+def test_who_attends_planned_and_who_planned_had_heard(mind: str) -> None:
+    day = lived(mind)
+    heard = {**known_by(day.world)[0]}
+    planned, attended = going(day.world), going(day.world, 0, "attended")
+    assert attended
+    assert attended <= planned <= set(heard)
+    asked = [e for e in day.events if e["kind"] in ("decide to go", "decide not to go") and e["item"] == 0]
+    # Asked once, in the step in which it was heard; whoever has it from the start in the first.
+    ended = 12 * 6 + 12  # 07:00 to 21:00
+    expected = {i: max(1, h.step) for i, h in heard.items() if h.step <= ended}
+    assert {e["agent"]: e["step"] for e in asked} == expected
+    assert len(asked) == len(expected)
+    assert {e["agent"] for e in asked if e["kind"] == "decide to go"} == planned
+    assert all(73 <= e["step"] <= 84 for e in day.of("attend"))  # 19:00 to 21:00
+    assert all(e["text"] for e in asked)
+    guests = planned - {0}
+    funnel = {k: f.value for k, f in day.findings.items()}
+    assert funnel["the party: planned"] == len(guests)
+    assert funnel["the party: attended"] == len(attended - {0})
+    assert funnel["the party: heard"] == len(heard) - 1
+    assert funnel["the party: invited_by_host"] == sum(h.source == 0 for h in heard.values())
+
+
+def test_every_insight_rests_on_older_records_of_its_own() -> None:
+    day = lived()
+    insights = [m for m in every_record(day.world) if m.kind == "reflection"]
+    assert len(insights) > 10
+    for insight in insights:
+        cited = [day.world.memory.get(e) for e in insight.evidence]
+        assert cited
+        assert all(e.id < insight.id and e.agent == insight.agent for e in cited)
+        assert all(e.t_created <= insight.t_created for e in cited)
+        assert not any(e.flags & Flag.PRIVATE for e in cited)
+    assert day.findings["valid_evidence"].value == 1.0
+    assert day.findings["per_agent_and_day"].value == pytest.approx(len(insights) / N / (90 * 10 / 1440))
+    assert day.findings["depth"].value >= 1
+
+
+def test_the_null_draws_no_conclusions() -> None:
+    day = lived("null")
+    assert not [m for m in every_record(day.world) if m.kind == "reflection"]
+    assert math.isnan(day.findings["valid_evidence"].value)
+
+
+@both
+def test_people_talk_where_they_are_and_with_whom_they_may(mind: str) -> None:
+    day = lived(mind)
+    where: dict[int, str] = {}
+    at: dict[int, dict[int, str]] = {}
+    for step, events in itertools.groupby(day.events, key=lambda e: e["step"]):
+        where.update({e["agent"]: e["text"] for e in events if e["kind"] == "move"})
+        at[step] = dict(where)
+    last: dict[int, tuple[int, int]] = {}
+    assert len(day.of("talk")) > 40
+    for e in day.of("talk"):
+        a, b, t = e["agent"], e["target"], e["step"]
+        assert at[t][a] == at[t][b]
+        for one, other in ((a, b), (b, a)):
+            if one in last:
+                since = t - last[one][0]
+                assert since >= 3
+                assert since >= 12 or (last[one][1], one) != (other, a)  # whoever begins has waited two hours
+        last[a], last[b] = (t, b), (t, a)
+        assert 1 <= e["value"] <= 6
+    turns = Counter(e["item"] for e in day.of("say"))
+    assert [turns[i] for i in range(len(turns))] == day.world.tables["conversations"]["turns"].tolist()
+
+
+def test_acquaintance_only_grows_and_is_never_without_a_memory_behind_it() -> None:
+    day = lived()
+    density = [m["density"] for m in day.measured]
+    assert density[0] == pytest.approx(1 / 6)
+    assert (np.diff(density) >= 0).all()
+    assert density[-1] > 0.3
+    behind = {(m.agent, m.subject) for m in every_record(day.world) if isinstance(m.subject, int)}
+    assert day.world.knowledge.met == {(a, b) for a, b in behind if a != b}
+
+
+@pytest.mark.xfail(reason="a run of 2 days, and of 1, ends with everybody informed under rules and null alike: "
+                          "'informed' has no room, beta_T is NaN")  # fmt: skip
+def test_what_is_measured_is_not_at_its_ceiling() -> None:
+    """Reported: 13 and 8 of 25 after two days (Park et al. 2023)."""
+    for mind in ("rules", "null"):
+        for item in lived(mind).world.news:
+            assert lived(mind).findings[f"{item.name}: informed"].value < 0.9 * N
+
+
+# Lies -----------------------------------------------------------------------------------------------------------------
+
+
+def tells(*numbers: int) -> Any:
+    return Talk(utterance="Have you heard?", mentions=list(numbers), end=True)
+
+
+def test_a_claim_without_a_source_is_counted_and_its_listener_is_not_informed() -> None:
+    """5 says at every turn that there is a party, and something that is no news at all; nobody has told it."""
+    mind = Liar(lambda t, agent, view, answer: tells(0, 99, 0) if agent == 5 else tells())
+    world = World(rng=1, personas=alike(8), n_agents=8, news=FOX, mind=mind)
+    events = advance(world, 12)
+    said = [e for e in events if e["kind"] == "say" and e["agent"] == 5]
+    assert said
+    assert world.table["unsupported"].tolist() == [0, 0, 0, 0, 0, 2 * len(said), 0, 0]  # 0, told twice, is one
+    assert all(json.loads(e["data"])["unsupported"] == [0, 99] for e in said)
+    assert set(known_by(world)[0]) == {0}
+    listeners = {e["target"] for e in said}
+    assert set(world.knowledge.first[0]) == {0} | listeners - {0}
+    measured = observers.Diffusion().observe(world)
+    assert measured["n0_informed"] == 1.0
+    assert measured["n0_unsourced"] == len(listeners - {0})
+    assert all(e["value"] == 0.0 for e in events if e["kind"] == "tell")
+    (share,) = [f for f in observers.Diffusion().conclude(world) if f.metric == "unsupported_mentions"]
+    assert (share.value, share.n) == (1.0, 2 * len(said))
+    assert all(json.loads(t) == [] for t in world.tables["conversations"]["told"].tolist())
+
+
+@pytest.mark.xfail(reason="only the very first telling counts: who heard a lie first is 'unsourced' for ever, "
+                          "and so is everybody down the line")  # fmt: skip
+def test_who_heard_a_lie_and_then_the_truth_is_informed() -> None:
+    """Spec: knowing is a memory whose chain of sources reaches the seed; 1 has one from step 2 on."""
+    world = World(rng=1, personas=alike(3), n_agents=3, news=FOX)
+    told = {"predicate": "told", "object": world.news[0].name}
+    world.memory.now = 1
+    world.memory.add([NewMemory(1, FOX, subject=2, source=2, **told)])
+    world.memory.now = 2
+    world.memory.add([NewMemory(1, FOX, subject=0, source=0, **told)])
+    assert set(known_by(world)[0]) == {0, 1}
+
+
+@pytest.mark.xfail(reason="only the first record counts: when it is forgotten, a later one that is kept does not help")
+def test_who_was_told_again_still_knows_when_the_first_telling_is_forgotten() -> None:
+    world = World(rng=1, personas=alike(3), n_agents=3, news=FOX)
+    told = {"predicate": "told", "object": world.news[0].name}
+    world.memory.now = 1
+    first, _ = world.memory.add([NewMemory(1, f"{FOX} {i}", subject=0, source=0, **told) for i in range(2)]).tolist()
+    world.knowledge.update(world.memory)
+    world.memory._drop("forget", 1, np.array([first]))
+    assert world.knowledge.knows(1, 0, world.memory)
+
+
+def test_a_conversation_ends_with_a_refusal_and_the_village_goes_on() -> None:
+    mind = Liar(lambda t, agent, view, answer: {"utterance": "x" * 401} if agent % 2 else answer)
+    world = World(rng=1, personas=alike(8), n_agents=8, news=FOX, mind=mind)
+    events = advance(world, 20)
+    refused = [e for e in events if e["kind"] == "refusal"]
+    assert refused
+    assert {e["agent"] % 2 for e in refused} == {1}
+    assert {e["agent"] % 2 for e in events if e["kind"] == "say"} == {0}
+    assert world.table["conversations"].min() > 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"talk_to": 99}, {"talk_to": -1}, {"talk_to": "Person 1"}, {"talk_to": 0}, {},
+    ],
+)  # fmt: skip
+def test_nobody_talks_to_who_is_not_here(answer: Any) -> None:
+    people = alike(4)
+    mind = Liar(lambda t, agent, view, old: answer if agent == 0 else Meet(talk_to=None), Meet)
+    world = World(rng=1, personas=people, n_agents=4, news=FOX, mind=mind)
+    events = advance(world, 2)
+    assert {e["kind"] for e in events} >= {"refusal"}
+    assert "talk" not in {e["kind"] for e in events}
+
+
+def test_a_plan_with_an_unknown_place_is_refused_and_the_usual_day_lived() -> None:
+    plan = {"chunks": [{"start": "07:00", "end": "20:00", "place": "Atlantis", "activity": "dives"}]}
+    calm, odd = village(n_agents=8), village(n_agents=8, mind=Liar(lambda *_: plan, Plan))
+    advance(calm, 3)
+    refused = [json.loads(e["data"]) for e in advance(odd, 3) if e["kind"] == "refusal"]
+    assert len(refused) == 8
+    assert all(r["decision"] == "Plan" and "'Atlantis'" in r["reason"] for r in refused)
+    assert odd.table["plan"].tolist() == calm.table["plan"].tolist()
+    assert odd.table["place"].tolist() == calm.table["place"].tolist()
+
+
+# What is remembered decides what is said ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One recorded day of the cast, by rules."""
+    return sw.run("village", seed=3, steps=60, out=tmp_path_factory.mktemp("village") / "run")
+
+
+def talk_recalls(run: Run) -> dict[tuple[int, int, int], dict[int, float]]:
+    """By step, agent and turn, the score of each record that came to mind before it spoke."""
+    rows = run.memory.filter((pl.col("op") == "recall") & (pl.col("data").str.contains('"Talk"')))
+    found = {}
+    for row in rows.iter_rows(named=True):
+        data = json.loads(row["data"])
+        scores = dict(zip(map(int, row["refs"].split()), map(float, data["scores"]), strict=True))
+        found[row["step"], row["agent"], data["occurrence"]] = scores
+    return found
+
+
+def test_what_is_mentioned_had_come_to_mind_and_as_often_as_its_score_says(recorded: Run) -> None:
+    """Spec: mentioned with probability score / 3. Over a day: as often as the scores add up to, the more the higher."""
+    recalls = talk_recalls(recorded)
+    held: dict[tuple[int, str], tuple[int, int]] = {}
+    adds = recorded.memory.filter((pl.col("op") == "add") & pl.col("predicate").is_in(["told", "seeded"]))
+    for row in adds.iter_rows(named=True):
+        held.setdefault((row["agent"], row["object"]), (row["step"], row["id"]))
+    names = ["the party", "the candidacy"]
+    said: set[tuple[int, int]] = set()
+    tries: list[tuple[float, bool]] = []
+    for row in recorded.events.filter(pl.col("kind") == "say").iter_rows(named=True):
+        data = json.loads(row["data"])
+        scores = recalls[row["step"], row["agent"], data["occurrence"]]
+        assert data["unsupported"] == []
+        for number, name in enumerate(names):
+            step, record = held.get((row["agent"], name), (10**9, -1))
+            if number in data["mentions"]:
+                assert record in scores
+            if step < row["step"] and (row["item"], number) not in said and row["step"] > 1:
+                tries.append((min(1.0, scores.get(record, 0.0) / 3), number in data["mentions"]))
+        said |= {(row["item"], n) for n in data["mentions"]}
+    p, told = np.array([t[0] for t in tries]), np.array([t[1] for t in tries])
+    assert len(p) > 60
+    assert told.sum() == pytest.approx(p.sum(), abs=4 * math.sqrt((p * (1 - p)).sum()))
+    middle = np.median(p)
+    assert told[p > middle].mean() > told[p <= middle].mean()
+    assert (p <= 1).all()
+
+
+def test_without_memory_nobody_is_told_anything() -> None:
+    world = village(memory={"enabled": False}, **TONIGHT)
+    events = advance(world, 50)
+    kinds = Counter(e["kind"] for e in events)
+    assert kinds["talk"] > 20
+    assert not {"tell", "decide to go", "attend", "reflect"} & set(kinds)
+    assert len(world.memory) == 0
+    assert all(set(sourced) <= {item.holder} for item, sourced in zip(world.news, known_by(world), strict=True))
+    found = {f.metric: f for o in world.observers for f in o().conclude(world)}
+    assert found["the party: attended"].value == 0
+    assert found["per_agent_and_day"].value == 0
+
+
+@pytest.mark.xfail(reason="without memory the first holder is not counted: informed is 0, its null 1, the gap −1")
+def test_without_memory_the_first_holder_alone_is_informed() -> None:
+    world = village(memory={"enabled": False}, n_agents=4)
+    assert observers.Diffusion().observe(world)["n0_informed"] == 1.0
+
+
+def test_without_reflection_the_village_lives_as_before() -> None:
+    world = village(memory={"reflection": False}, **TONIGHT)
+    events = advance(world, 50)
+    assert "reflect" not in {e["kind"] for e in events}
+    assert not [m for m in every_record(world) if m.kind == "reflection"]
+    assert len(known_by(world)[0]) > 5
+
+
+@pytest.mark.parametrize(
+    "options, policy",
+    [
+        ({}, "paper"),
+        ({"rules": "released_code"}, "reverie"),
+        ({"memory": {"policy": "recent"}}, "recent"),
+        ({"rules": "released_code", "memory": {"policy": "random_retrieval"}}, "random_retrieval"),
+    ],
+)
+def test_retrieval_by_name(options: dict[str, Any], policy: str) -> None:
+    world = village(n_agents=10, **options)
+    assert world.memory.policy.name == policy
+    assert world.memory.settings.hours_per_step == pytest.approx(1 / 6)
+    advance(world, 8)
+    expiry = world.memory.settings.thought_expiry
+    assert expiry == (30 * 24 * 6 if options.get("rules") == "released_code" else None)
+
+
+def test_retrieval_matters() -> None:
+    """With the latest ten records only, news is soon out of mind; it spreads less than by the paper's rule."""
+    informed = {}
+    for policy in ("paper", "recent"):
+        worlds = [village(rng=seed, memory={"policy": policy}) for seed in (1, 2)]
+        for world in worlds:
+            advance(world, 55)
+        informed[policy] = sum(len(s) for world in worlds for s in known_by(world))
+    assert informed["recent"] < 0.5 * informed["paper"]
+
+
+@pytest.mark.xfail(reason="full_score is 3 whatever the policy: 'recent' adds up to 1 at most, 'reverie' to 5.5")
+@pytest.mark.parametrize("policy", ["recent", "cosine", "reverie"])
+def test_the_best_of_memories_is_told_for_certain_under_every_policy(policy: str) -> None:
+    from simworld.memory import POLICIES
+
+    assert rules.COEFFICIENTS["full_score"] == pytest.approx(sum(POLICIES[policy].weights.values()))
+
+
+@pytest.mark.xfail(reason="the README says that under the null what comes to mind is drawn at random; it is 'paper'")
+def test_the_null_recalls_at_random() -> None:
+    assert village(mind="null", n_agents=4).memory.policy.name == "random_retrieval"
+
+
+# Who one is -----------------------------------------------------------------------------------------------------------
+
+
+def started(letter: str, mind: str, low: float = 1.5, high: float = 4.5) -> np.ndarray:
+    """Conversations begun by the low and by the high; each place in the list is held by either, in turn."""
+    counts = np.zeros(2)
+    for seed, values in itertools.product(range(2), [(low, high), (high, low)]):
+        world = World(rng=seed, personas=alike(12, letter, values), n_agents=12, news=FOX, mind=mind)
+        advance(world, 40)
+        for first in world.tables["conversations"]["first"].tolist():
+            counts[int(values[first % 2] == high)] += 1
+    return counts
+
+
+def test_extraverts_begin_more_conversations() -> None:
+    low, high = started("extraversion", "rules")
+    assert high > 1.3 * low
+
+
+@pytest.mark.parametrize("letter, mind", [("extraversion", "null"), ("neuroticism", "rules")])
+def test_chance_and_other_traits_begin_none_the_more(letter: str, mind: str) -> None:
+    low, high = started(letter, mind)
+    assert abs(high - low) < 4 * math.sqrt(high + low)
+
+
+def test_shuffled_personas_show_no_effect() -> None:
+    """Labels drawn anew for the same runs: the difference goes."""
+    differences = []
+    rng = np.random.default_rng(3)
+    firsts = []
+    for seed in range(2):
+        world = World(rng=seed, personas=alike(12, "extraversion", (1.5, 4.5)), n_agents=12, news=FOX)
+        advance(world, 40)
+        firsts.append(np.bincount(world.tables["conversations"]["first"], minlength=12))
+    true = sum(f[1::2].sum() - f[::2].sum() for f in firsts)
+    for _ in range(200):
+        labels = rng.permutation(12) % 2
+        differences.append(sum(f[labels == 1].sum() - f[labels == 0].sum() for f in firsts))
+    assert abs(np.mean(differences)) < 0.5 * true
+
+
+@pytest.mark.parametrize("letter", ["openness", "agreeableness", "neuroticism"])
+def test_traits_that_nobody_reads_change_nothing(letter: str) -> None:
+    runs = [plain(advance(World(rng=1, personas=alike(6, letter, (v,)), n_agents=6, news=FOX), 12)) for v in (1.2, 4.8)]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("mind", ["rules", "null"])
+def test_the_conscientious_plan_to_come(mind: str) -> None:
+    text = "0: A quiz [day 1 21:00-22:00 at the Moot Hall]"
+    plans, heard = np.zeros(2), np.zeros(2)
+    for seed in range(3):
+        people = alike(16, "conscientiousness", (1.2, 4.8))
+        world = World(rng=seed, personas=people, n_agents=16, news=text, mind=mind, rest_steps=0, cooldown_steps=0)
+        advance(world, 30)
+        for agent in set(known_by(world)[0]) - {0}:
+            heard[agent % 2] += 1
+            plans[agent % 2] += agent in going(world)
+    share = plans / heard
+    assert heard.min() > 12
+    if mind == "rules":
+        assert share[1] > share[0] + 0.15
+    else:
+        assert abs(share[1] - share[0]) < 4 * math.sqrt(0.25 / heard[0] + 0.25 / heard[1])
+
+
+@pytest.mark.xfail(reason="two who reach for the same person are settled by the lower id: of twelve who are alike, the "
+                          "first begins four times as many conversations as the last (Village.talk)")  # fmt: skip
+def test_ones_place_in_the_list_is_no_advantage() -> None:
+    begun = np.zeros(12)
+    for seed in range(3):
+        world = World(rng=seed, personas=alike(12), n_agents=12, news=FOX)
+        advance(world, 40)
+        begun += np.bincount(world.tables["conversations"]["first"], minlength=12)
+    first, last = begun[:6].sum(), begun[6:].sum()
+    assert abs(first - last) < 4 * math.sqrt(first + last)
+
+
+# Other villages -------------------------------------------------------------------------------------------------------
+
+
+def test_another_cast() -> None:
+    people = sw.read_cast(find_cast("book_club")).personas
+    world = World(rng=1, personas=people, n_agents=len(people))
+    assert any("no 'odile' lives here" in note for note in world.notes)
+    assert world.news[0].text.startswith(world.personas[world.news[0].holder].name)
+    advance(world, 40)
+    assert world.tables["conversations"].n > 0
+
+
+@pytest.mark.parametrize("n, steps", [(2, 60), (5, 30), (60, 5), pytest.param(200, 4, marks=pytest.mark.slow)])
+def test_villages_of_other_sizes(n: int, steps: int) -> None:
+    world = village(n_agents=n)
+    assert len(world.homes) == world.table.n == n
+    advance(world, steps)
+    measured = observers.Acquaintance().observe(world)
+    assert 0 < measured["density"] <= 1
+    assert all(0 <= len(s) <= n for s in known_by(world))
+    for observer in world.observers:
+        assert list(observer().conclude(world))
+
+
+@pytest.mark.parametrize("minutes, starts_at", [(5, 7), (30, 0), (60, 4), (90, 6), (120, 23)])
+def test_other_steps_and_hours(minutes: int, starts_at: int) -> None:
+    world = village(n_agents=4, step_minutes=minutes, starts_at=starts_at)
+    planned: Counter[int] = Counter()
+    for step in range(1, min(3 * 1440 // minutes, 60) + 1):
+        events = advance(world, 1)
+        day, minute = world.clock_time()
+        assert (day - 1) * 1440 + minute == starts_at * 60 + (step - 1) * minutes
+        if {e["kind"] for e in events} & {"plan"}:
+            planned[day] += 1
+            assert step == 1 or 300 <= minute < 300 + minutes
+            assert Counter(e["kind"] for e in events)["plan"] == 4
+    assert set(planned.values()) <= {1, 2}
+    assert all(count == 1 for day, count in planned.items() if day > 1 or starts_at >= 5)
+
+
+def test_the_weekend_is_lived_as_such() -> None:
+    world = village(n_agents=6, step_minutes=120, starts_at=6)
+    advance(world, 5 * 12)  # Monday 06:00 to Saturday 04:00
+    for _ in range(9):
+        advance(world, 1)
+        day, minute = world.clock_time()
+        assert day == 6
+        for i in range(6):
+            usual = places.packed(places.usual_day(CAST[i], 6))
+            assert world.table["place"][i] == places.where(usual, world.homes[i], minute)[0]
+    assert any(places.usual_day(CAST[i], 6) != places.usual_day(CAST[i], 5) for i in range(6))
+
+
+def test_an_event_for_a_place_of_its_own_late_at_night() -> None:
+    """Until 24:00; whoever goes is there at the last step of the day."""
+    text = "0: The bonfire burns [day 1 22:00-24:00 at the old quarry]"
+    world = World(rng=2, personas=alike(8), n_agents=8, news=text, starts_at=20)
+    assert "the old quarry" in world.places
+    advance(world, 24)
+    assert world.clock_time() == (1, 1430)
+    attended = going(world, 0, "attended")
+    assert attended == going(world)
+    assert len(attended) > 2
+    assert {world.table["place"][i] for i in attended} == {"the old quarry"}
+    advance(world, 1)
+    assert {world.table["place"][i] for i in attended} == {world.homes[i] for i in attended}
+
+
+@pytest.mark.xfail(reason="days are planned at 05:00, so nobody goes to what begins earlier, the host neither")
+def test_an_event_before_dawn_is_attended() -> None:
+    text = "0: The boats leave [day 2 03:00-05:00 at the Boatyard]"
+    world = World(rng=2, personas=alike(4), n_agents=4, news=text, starts_at=22, step_minutes=30)
+    advance(world, 16)
+    assert 0 in going(world, 0, "attended")
+
+
+def test_who_works_then_does_not_go() -> None:
+    """A quiz on Monday at noon: whoever works elsewhere has a conflict, and says so."""
+    world = village(news="odile: A tasting [day 1 15:00-16:00 at the Quince Café]")
+    events = advance(world, 48)
+    refusing = [e for e in events if e["kind"] == "decide not to go" and "work" in e["text"]]
+    for e in refusing:
+        view = world.attend_view(e["agent"], world.news[0])
+        assert view.is_work
+        assert e["agent"] not in going(world)
+    assert refusing
+    assert 0 in going(world)
+
+
+def test_who_leaves_is_not_asked_and_nothing_breaks() -> None:
+    world = village(n_agents=12)
+    advance(world, 6)
+    for agent in (0, 3, 7):
+        world.retire(agent)
+    events = advance(world, 10)
+    acting = {e["agent"] for e in events if e["kind"] not in ("leave",)}
+    assert not acting & {0, 3, 7}
+    assert not {e["target"] for e in events} & {0, 3, 7}
+
+
+@pytest.mark.xfail(reason="homes and days are lists of those of the start: an IndexError", raises=IndexError)
+def test_who_joins_lives_a_day_too() -> None:
+    world = village(n_agents=5)
+    advance(world, 2)
+    world.add_agents(World.agent_classes[0], 1)
+    advance(world, 2)
+
+
+@pytest.mark.xfail(
+    reason="a reflection on news whose name is one long word is longer than an insight may be", raises=ValueError
+)
+def test_news_of_any_length_can_be_thought_about() -> None:
+    word = "word" * 130
+    world = World(rng=1, personas=alike(4), n_agents=4, news=f"0: {word}", memory={"reflect_at": 1.0})
+    advance(world, 12)
+
+
+# The same again -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(reason="knowledge is first read after the talk of a step, or earlier, by an observer: one that is "
+                          "silent changes who knows whom, and what, in step 1")  # fmt: skip
+def test_a_silent_observer_changes_nothing() -> None:
+    alone, watched = village(), village()
+    seen = []
+    for _ in range(4):
+        observers.Acquaintance().observe(watched)
+        seen += advance(watched, 1)
+    assert plain(advance(alone, 4)) == plain(seen)
+
+
+@pytest.mark.xfail(reason="after a resume nobody knows any news or anybody until the first talk is over (Village.step)")
+def test_a_resumed_village_goes_on_as_if_it_had_not_stopped() -> None:
+    for stop in (3, 6, 9):
+        world = village()
+        records = [world.drain()]
+        for _ in range(stop):
+            world.step()
+            records.append(world.drain())
+        again = village()
+        tables = {name: table.rows(np.arange(table.n)) for name, table in world.tables.items()}
+        ties = type(records[0].ties).concat([record.ties for record in records])
+        again.restore(stop, tables, ties, records[-1].globals, [(r.t, *r.memory) for r in records])
+        assert plain(advance(again, 2)) == plain(advance(world, 2))
+
+
+DIGEST = (
+    "import sys, simworld as sw; "
+    "print(sw.run('village', seed=4, steps=8, n_agents=10, out=sys.argv[1], memory={'reflect_at': 3.0}).digest)"
+)
+
+
+@pytest.mark.slow
+def test_one_digest_under_any_hash_seed(tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", DIGEST, str(tmp_path / seed)], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    said = [process.communicate(timeout=120)[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert len(said[0]) == 64
+    assert said[0] == said[1]
+
+
+def test_another_seed_is_another_village() -> None:
+    runs = [plain(advance(village(rng=seed, n_agents=8), 6)) for seed in (1, 2, 1)]
+    assert runs[0] == runs[2] != runs[1]
+
+
+# Language models ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ModelServer]:
+    with ModelServer() as running:
+        yield running
+
+
+def asked_models(server: ModelServer, out: Path, **call: Any) -> Run:
+    call = {"model": "local/scripted", "seed": 1, "steps": 8, "n_agents": 12, "memory": {"reflect_at": 3.0}, **call}
+    return sw.run("village", api_base=server.base, out=out, **call)
+
+
+@pytest.fixture(scope="module")
+def spoken(server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return asked_models(server, tmp_path_factory.mktemp("spoken") / "run")
+
+
+def test_a_language_model_is_asked_everything(spoken: Run) -> None:
+    assert spoken.status == "finished"
+    assert set(spoken.calls["purpose"].unique()) >= {"Plan", "Meet", "Talk", "Attend 0", "Reflection"}
+    assert spoken.answers["asked"].sum() == spoken.answers["first_try"].sum() == spoken.calls.height
+    kinds = Counter(spoken.events["kind"].to_list())
+    assert kinds["plan"] == 12
+    assert "refusal" not in kinds
+    assert kinds["talk"] > 3
+    assert kinds["reflect"] > 0
+    assert sw.verify(spoken.path)
+
+
+def test_prompts_show_what_one_knows_and_no_more(spoken: Run) -> None:
+    """News stands in the prompts of those alone who hold it, with the memory it is held in."""
+    told = spoken.memory.filter((pl.col("op") == "add") & pl.col("predicate").is_in(["told", "seeded"]))
+    knows = {(r["agent"], r["object"]): (r["step"], r["id"]) for r in told.reverse().iter_rows(named=True)}
+    texts = {"the party": "is giving a party", "the candidacy": "is standing for"}
+    shown = 0
+    for row in spoken.calls.iter_rows(named=True):
+        for name, words in texts.items():
+            if words in row["user"]:
+                step, record = knows[row["agent"], name]
+                assert step <= row["step"]
+                shown += 1
+                if row["purpose"] == "Talk" and "News that you know" in row["user"]:
+                    assert f"memory [{record}]" in row["user"]
+    assert shown > 3
+
+
+def test_no_secret_is_in_anybody_elses_prompt_or_memory(spoken: Run) -> None:
+    secrets = [(i, s.text) for i, p in enumerate(spoken.personas or ()) for s in p.secrets]
+    assert len(secrets) > 3
+    seen = Counter[int]()
+    for row in spoken.calls.iter_rows(named=True):
+        for owner, text in secrets:
+            if text in row["system"] + row["user"] + row["reply"]:
+                assert row["agent"] == owner
+                seen[owner] += 1
+    assert seen
+    for row in spoken.memory.iter_rows(named=True):
+        for owner, text in secrets:
+            if text in row["text"]:
+                assert row["agent"] == owner
+                assert row["op"] != "add" or row["flags"] & Flag.PRIVATE
+    assert not [t for t in spoken.events["text"].to_list() for _, secret in secrets if secret in t]
+
+
+def test_no_secret_leaves_its_owners_memory_by_rules() -> None:
+    world = lived().world
+    secrets = {s.text: i for i, p in enumerate(CAST) for s in p.secrets}
+    private = [m for m in every_record(world) if m.flags & Flag.PRIVATE]
+    assert {m.text: m.agent for m in private} == secrets
+    for record in every_record(world):
+        assert not any(text in record.text and record.agent != owner for text, owner in secrets.items())
+
+
+def test_a_mixed_village(server: ModelServer, tmp_path: Path) -> None:
+    run = asked_models(server, tmp_path / "run", model=(), seats={"odile": "local/scripted", "3": "local/scripted"})
+    assert set(run.calls["agent"].unique()) <= {0, 3}
+    assert run.calls.height > 3
+    talkers = set(run.events.filter(pl.col("kind") == "say")["agent"])
+    assert talkers - {0, 3}
+
+
+def test_refusals_do_not_stop_the_village(tmp_path: Path) -> None:
+    with ModelServer(bad_agents=(0, 4, 5)) as bad:
+        run = asked_models(bad, tmp_path / "run", steps=4, asking={"attempts": 1})
+    assert run.status == "finished"
+    refusals = run.events.filter(pl.col("kind") == "refusal")
+    assert set(refusals["agent"].unique()) == {0, 4, 5}
+    assert refusals.filter(pl.col("step") == 1).height >= 3
+    usual = run.state(4).sort("id")["plan"].to_list()
+    assert usual[0] == places.packed(places.usual_day(CAST[0], 1))
+    assert {e for e in run.events["kind"]} >= {"plan", "move"}
+
+
+def test_what_a_model_makes_up_is_counted(tmp_path: Path) -> None:
+    """Everything is answered with the claim that there is a party: whoever says so without knowing is counted."""
+    fixed = json.dumps({"utterance": "There is a party!", "mentions": [0], "end": True})
+    with ModelServer(fixed=fixed) as lying:
+        run = asked_models(
+            lying, tmp_path / "run", model=(), steps=12, seats={"7": "local/liar", "5": "local/liar"},
+            asking={"attempts": 1},
+        )  # fmt: skip
+    said = run.events.filter((pl.col("kind") == "say") & pl.col("agent").is_in([5, 7]))
+    assert said.height > 0
+    known = {
+        r["agent"]: r["step"]
+        for r in run.memory.filter(pl.col("predicate") == "told").reverse().iter_rows(named=True)
+        if r["object"] == "the party"
+    }
+    false = sum(r["step"] <= known.get(r["agent"], 10**9) for r in said.iter_rows(named=True))
+    assert run.state(run.steps)["unsupported"].sum() == false > 0
+    assert run.metrics["diffusion.unsupported"].to_list()[-1] == false
+    tells = run.events.filter(pl.col("kind") == "tell")
+    assert (tells["value"] == 0.0).sum() == false
