@@ -135,7 +135,8 @@ def _topic(about: Symbol, found: Sequence[Memory], names: Callable[[int], str]) 
     if isinstance(about, int):
         return Insight(insight=f"I meet {names(about)} again and again, {number(len(found))} times.", evidence=cited)
     told = list(dict.fromkeys(m.source for m in found if m.source >= 0))
-    whom = f", from {' and '.join(names(s) for s in told[:3])}" if told else ""
+    *most, last = [names(s) for s in told[:3]] or [""]
+    whom = f", from {', '.join(most)}{' and ' if most else ''}{last}" if told else ""
     return Insight(insight=f"I keep hearing of {about}: {number(len(found))} times{whom}.", evidence=cited)
 
 

@@ -29,12 +29,8 @@ AT_MOST_MS = 2.0
 K = 10
 POLICIES = ("hybrid", "paper", "cosine")
 
-_WORDS = (
-    "river market bread letter garden candle storm ladder violin harbour orchard blanket winter copper mirror button "
-    "teacher baker painter sailor doctor farmer tailor widow mayor brought borrowed painted promised refused carried "
-    "found sold repaired forgot morning evening yesterday village bridge kitchen chapel school meadow"
-)
-WORDS = _WORDS.split()
+SYLLABLES = ("ba", "ri", "to", "mel", "kun", "sa", "dov", "fe", "lan", "gor", "pi", "net", "hu")
+WORDS = [*map("".join, itertools.product(SYLLABLES, repeat=3))]
 DISTINCT = 2_000
 """Texts the big stores are filled with; their vectors are made once."""
 ASKED = 100
@@ -81,9 +77,9 @@ def bench(size: Size) -> Report:
 
 
 def texts(n: int, words: int = 10) -> list[str]:
-    """Return so many different texts."""
-    draw = np.random.default_rng(3)
-    picked = draw.integers(0, len(WORDS), (n, words)).tolist()
+    """Return so many different texts; word r is drawn with a weight of 1/(r + 10), as Zipf and Mandelbrot have it."""
+    weights = 1.0 / (np.arange(len(WORDS)) + 10.0)
+    picked = np.random.default_rng(3).choice(len(WORDS), (n, words), p=weights / weights.sum()).tolist()
     return [" ".join([*(WORDS[w] for w in line), f"no {i}"]) for i, line in enumerate(picked)]
 
 

@@ -123,7 +123,7 @@ both = pytest.mark.parametrize("mind", ["rules", "null"])
 
 
 class Liar:
-    """Rules decide, but what these agents say is changed by ``say(step, agent, view, answer)``; None is a refusal."""
+    """Rules decide, but what these agents say is changed by ``say(step, agent, view, answer)``."""
 
     label = "liar"
 
@@ -135,13 +135,13 @@ class Liar:
         answers = self._rules.decide(question)
         if question.decision is not self._decision:
             return answers
-        changed = [
-            self._say(question.step, agent, view, answer)
-            for agent, view, answer in zip(
-                question.ids.tolist(), question.observations(), answers, strict=True
-            )
-        ]  # fmt: skip
-        return sw.Answers(question, changed)
+        decided = iter(zip(question.ids.tolist(), answers, strict=True))
+
+        def policy(persona: Any, view: Any, memory: Any, rng: Any) -> Any:
+            agent, answer = next(decided)
+            return self._say(question.step, agent, view, answer)
+
+        return RuleMind({self._decision: policy}, self.label).decide(question)
 
 
 # Formulas of the observers --------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_diffusion_tree_worked_by_hand() -> None:
 
 
 def test_a_chain_of_sources_must_reach_the_first_holder() -> None:
-    """5 never heard it; 6 has it from 5, 7 from 6; 8 and 9 from each other; 2 from 1 in the step in which 1 heard it."""
+    """6 has it from 5, who never heard; 7 from 6; 8 and 9 from each other; 2 from 1, in the step in which 1 heard."""
     knowledge = news_module.Knowledge([PARTY], 10)
     knowledge.first = [{
         0: Heard(0, -1, 0), 1: Heard(1, 0, 3), 2: Heard(2, 1, 3), 3: Heard(3, 1, 4),
@@ -1270,7 +1270,7 @@ def test_refusals_do_not_stop_the_village(tmp_path: Path) -> None:
     assert refusals.filter(pl.col("step") == 1).height >= 3
     usual = run.state(4).sort("id")["plan"].to_list()
     assert usual[0] == places.packed(places.usual_day(CAST[0], 1))
-    assert {e for e in run.events["kind"]} >= {"plan", "move"}
+    assert set(run.events["kind"]) >= {"plan", "move"}
 
 
 def test_what_a_model_makes_up_is_counted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import simworld as sw
 from simworld.agent import PromptBook
 from simworld.errors import ParameterError
-from simworld.memory import Flag, Insight, MemorySettings, NewMemory, Reflection
+from simworld.memory import RULES, Flag, Insight, MemorySettings, NewMemory, Reflection
 from simworld.mind import Answers, Question, RuleMind
 from simworld.mind.llm import answer_schema
 from simworld.persona import Persona
@@ -53,7 +53,7 @@ class Village(sw.World):
 
     agent_classes = (Person,)
     with_personas = True
-    policies = {"rules": {Tell: tell}}
+    policies = {"rules": {Tell: tell}, "null": {Tell: tell}}
     remembers = MemorySettings(
         reflect_at=1.5, importance_table={"observation": 0.5}, surprise=0.0, capacity=30, tau_steps=9.0,
         forgetting="bernoulli", episodes=True, episode_records=4,
@@ -65,7 +65,7 @@ class Village(sw.World):
         answers = self.decide(Tell, None, str, recall=lambda agent: f"bread of {agent}")
         self.emit_many("tell", agent=answers.ids, value=[len(a.text) for a in answers])
         for agent in self.ids.tolist():
-            other = (agent + self.t) % self.table.n
+            other = (agent + 1 + self.t // 3) % self.table.n
             self.remember(agent, f"agent {other} baked bread on day {self.t}", subject=other, predicate="baked")
         self.reflect()
         self.consolidate()
@@ -78,7 +78,7 @@ class Seated:
 
     def __init__(self) -> None:
         self.asked: list[Question] = []
-        self._rules = RuleMind({Tell: tell}, "seated")
+        self._rules = RuleMind({**RULES, Tell: tell}, "seated")
 
     def begin(self, question: Question) -> Callable[[], Answers]:
         self.asked.append(question)
@@ -221,7 +221,7 @@ def test_no_prompt_holds_another_agents_private_memories(card: str) -> None:
     world.decide(Tell, [5, 0, 3, 3, 1, 2, 4], str, recall="secret diary entry stolen")
     book = PromptBook(world.params, card)
     prompts = 0
-    for question in seated.asked:
+    for question in (q for q in seated.asked if q.decision is Tell):
         rendered = book.render(question, answer_schema(question.decision))
         for agent, prompt in zip(question.ids.tolist(), rendered, strict=True):
             text = "".join(str(part) for part in prompt)
