@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simworld.agent import Agent, Entity
     from simworld.errors import SimworldError
-    from simworld.memory import MemorySettings, Phrase
+    from simworld.memory import MemorySettings, Phrase, Recollection
     from simworld.mind import Answers, Mind, vectorised
     from simworld.observe import Finding, Observer
     from simworld.persona import Persona, read_cast, sample_population
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "agent": ("Agent", "Entity"),
     "errors": ("SimworldError",),
-    "memory": ("MemorySettings", "Phrase"),
+    "memory": ("MemorySettings", "Phrase", "Recollection"),
     "mind": ("Answers", "Mind", "vectorised"),
     "observe": ("Finding", "Observer"),
     "persona": ("Persona", "read_cast", "sample_population"),
@@ -46,6 +46,7 @@ __all__ = [
     "Params",
     "Persona",
     "Phrase",
+    "Recollection",
     "Record",
     "Refusal",
     "Run",

@@ -175,13 +175,8 @@ class FriendshipParadox(sw.World):
                 self.follow(ids)
         for _ in range(self.params.acts_per_step):
             views = {i: self.view(i) for i in ids.tolist()}
-            acts = self.decide(
-                Act,
-                ids,
-                views.__getitem__,
-                check=act_check,
-                recall=lambda i: about(post.author for post in views[i].feed),
-            )
+            authors = [about(post.author for post in views[i].feed) for i in ids.tolist()]
+            acts = self.decide(Act, ids, views.__getitem__, check=act_check, recall=authors)
             self.take_effect(acts)
         if self.params.interviews and self.t > 1:
             self.interview(acts, views)

@@ -28,12 +28,25 @@ class Known(NamedTuple):
     """The memory it is held in."""
 
 
+class Appointment(NamedTuple):
+    """Something that the agent has decided to go to."""
+
+    start: str
+    end: str
+    place: str
+    activity: str
+    clash: str
+    """Work that it would miss; empty for none."""
+    is_own: bool
+    """Whether the agent gives it."""
+
+
 class PlanView(NamedTuple):
     day: int
     weekday: str
     usual: tuple[Chunk, ...]
     """The usual day of this kind."""
-    appointments: tuple[Chunk, ...]
+    appointments: tuple[Appointment, ...]
     """What the agent has decided to go to today."""
     home: str
     places: tuple[str, ...]
@@ -66,7 +79,7 @@ class TalkView(NamedTuple):
     by: tuple[int, ...]
     """Who said each of it."""
     known: tuple[Known, ...]
-    """News that the agent holds."""
+    """News that the agent holds and that comes to its mind."""
 
 
 class AttendView(NamedTuple):
@@ -76,8 +89,6 @@ class AttendView(NamedTuple):
     place: str
     usual: str
     """What the agent usually does then; empty when it is at home, or there anyway."""
-    is_work: bool
-    """Whether that is work, which cannot be put off."""
     is_host: bool
 
 

@@ -14,8 +14,11 @@ from simworld.persona import trait_z
 
 HELD_BY = ("seeded", "told")
 """Predicates of the memories by which somebody knows a piece of news."""
+LONGEST_NAME = 40
+"""Characters of the short name of a piece of news; arbitrary."""
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
 _WHEN = re.compile(
-    r"\[day (?P<day>\d+) (?P<start>[012]\d:[0-5]\d)-(?P<end>[012]\d:[0-5]\d) at (?P<place>[^\]]+)\]", re.I
+    r"\[day\s+(?P<day>\d+),?\s+(?P<start>\d\d:\d\d)\s*-\s*(?P<end>\d\d:\d\d)\s+at\s+(?P<place>[^\]]+)\]", re.I
 )
 
 
@@ -48,12 +51,22 @@ class Heard(NamedTuple):
     step: int
 
 
+def named(who: str, people: Sequence[Any]) -> int | None:
+    """Return the agent of this id, name or number, capitals aside; None where there is none."""
+    asked = who.strip().casefold()
+    for i, person in enumerate(people):
+        if asked in (person.id.casefold(), person.name.casefold(), str(i)):
+            return i
+    return None
+
+
 def find_agent(who: str, people: Sequence[Any], notes: list[str], what: str, taken: Sequence[int] = ()) -> int:
     """Return the agent of this id, name or number; where there is none, the most extraverted one, with a note."""
-    for i, person in enumerate(people):
-        if who in (person.id, person.name, str(i)):
-            return i
-    found = max((i for i in range(len(people)) if i not in taken), key=lambda i: (trait_z(people[i], "E"), -i))
+    here = named(who, people)
+    if here is not None:
+        return here
+    free = [i for i in range(len(people)) if i not in taken] or list(range(len(people)))
+    found = max(free, key=lambda i: (trait_z(people[i], "E"), -i))
     notes.append(f"no {who!r} lives here; {what} is {people[found].name}, the most extraverted")
     return found
 
@@ -78,8 +91,8 @@ def parse(text: str, params: Any, people: Sequence[Any], place_of: Any, notes: l
             continue
         number, taken = len(found), [n.holder for n in found]
         if piece == "party":
-            host = find_agent(params.host, people, notes, "the host of the party")
-            event = Event(params.party_day, params.party_start, params.party_end, place_of(host))
+            host = find_agent(params.host, people, notes, "the host of the party", taken)
+            event = checked(Event(params.party_day, params.party_start, params.party_end, place_of(host)), piece)
             when = f"on day {event.day} from {event.start} to {event.end}"
             found.append(News(
                 number, "the party", f"{people[host].name} is giving a party {when} at {event.place}.", host, event
@@ -92,38 +105,58 @@ def parse(text: str, params: Any, people: Sequence[Any], place_of: Any, notes: l
         else:
             found.append(_own(number, piece, people))
     names = [n.name for n in found]
-    if twice := next((n for n in names if names.count(n) > 1), None):
+    said = [(n.text, n.holder) for n in found]
+    if twice := next((n for n in names if names.count(n) > 1), None) or next(
+        (words for words, holder in said if said.count((words, holder)) > 1), None
+    ):
         raise ParameterError(f"news {text!r} has {twice!r} twice; say each once")
     return found
+
+
+def checked(event: Event, piece: str) -> Event:
+    """Return an event whose times are clock times in order.
+
+    Raises:
+        ParameterError: they are not.
+    """
+    for time in (event.start, event.end):
+        if not _TIME.fullmatch(time):
+            raise ParameterError(f"news {piece!r} has the time {time!r}; write HH:MM, from 00:00 to 24:00")
+    if event.end <= event.start:
+        raise ParameterError(f"news {piece!r} ends at {event.end}, which is not after {event.start}")
+    if event.day < 1:
+        raise ParameterError(f"news {piece!r} is on day {event.day}; days count from 1")
+    return event
 
 
 def _own(number: int, piece: str, people: Sequence[Any]) -> News:
     who, colon, words = (part.strip() for part in piece.partition(":"))
     if not colon or not words:
         raise ParameterError(f"news {piece!r} is not 'party', 'candidacy' or WHO: TEXT (odile: the mill will close)")
-    names = {name: i for i, p in enumerate(people) for name in (p.id, p.name, str(i))}
-    if who not in names:
+    holder = named(who, people)
+    if holder is None:
+        names = [name for p in people for name in (p.id, p.name)]
         raise ParameterError(f"news of {who!r}, who does not live here{did_you_mean(who, names)}")
     match = _WHEN.search(words)
+    if words.lower().count("[day") != (match is not None):
+        raise ParameterError(f"news {piece!r}: write an event once, as [day 2 18:00-20:00 at PLACE]")
     event = None
     if match is not None:
-        event = Event(int(match["day"]), match["start"], match["end"], match["place"].strip())
-        if event.end <= event.start or event.end > "24:00":
-            raise ParameterError(f"news {piece!r} ends at {event.end}, which is not after {event.start}")
+        event = checked(Event(int(match["day"]), match["start"], match["end"], match["place"].strip()), piece)
         when = f"on day {event.day} from {event.start} to {event.end} at {event.place}"
         words = _WHEN.sub(when, words)
-    short = " ".join(words.split()[:4]).rstrip(".,:")
-    return News(number, f"news {number}: {short}", words, names[who], event)
+    short = " ".join(words.split()[:4])[:LONGEST_NAME].rstrip(".,: ")
+    return News(number, f"news {number}: {short}", words, holder, event)
 
 
 class Knowledge:
     """Who knows what, read from the memories of all; a cache that looks at new records only."""
 
-    def __init__(self, news: Sequence[News], n_agents: int) -> None:
+    def __init__(self, news: Sequence[News]) -> None:
         self._news = {item.name: item.number for item in news}
         self._seen = 0
-        self.first: list[dict[int, Heard]] = [{} for _ in news]
-        """By piece of news: how each agent came to know first."""
+        self.heard: list[dict[int, list[Heard]]] = [{} for _ in news]
+        """By piece of news: every telling that each agent remembers, or its own beginning, in order."""
         self.met: set[tuple[int, int]] = set()
         """(agent, other): the other is the subject of one of the agent's memories."""
 
@@ -137,8 +170,7 @@ class Knowledge:
             memory.column(name)[here] for name in ("agent", "subject", "predicate", "object", "source", "t_created")
         )
         symbols = [memory.symbol(code) for code in range(memory.n_symbols)]
-        is_person = np.array([isinstance(s, int) for s in symbols], bool)
-        about = is_person[subjects]
+        about = np.array([isinstance(s, int) for s in symbols], bool)[subjects]
         self.met |= {
             (a, symbols[s])
             for a, s in zip(agents[about].tolist(), subjects[about].tolist(), strict=True)
@@ -149,21 +181,31 @@ class Knowledge:
             number = self._news.get(symbols[objects[at]])
             if number is not None:
                 heard = Heard(self._seen + at, int(sources[at]), int(created[at]))
-                self.first[number].setdefault(int(agents[at]), heard)
+                self.heard[number].setdefault(int(agents[at]), []).append(heard)
         self._seen = n
 
-    def knows(self, agent: int, number: int, memory: Any) -> bool:
-        """Whether an agent holds a piece of news in its memory now."""
-        heard = self.first[number].get(agent)
-        return heard is not None and not memory.get(heard.record).flags & Flag.GONE
+    def first(self, number: int) -> dict[int, Heard]:
+        """Return how each agent that ever heard of a piece of news did so first."""
+        return {agent: tellings[0] for agent, tellings in self.heard[number].items()}
+
+    def held(self, agent: int, number: int, memory: Any) -> list[int]:
+        """Return the records in which an agent holds a piece of news in its memory now."""
+        tellings = self.heard[number].get(agent, ())
+        return [h.record for h in tellings if not memory.get(h.record).flags & Flag.GONE]
 
     def sourced(self, item: News) -> dict[int, Heard]:
-        """Return those whose chain of sources reaches the first holder, each source having known earlier."""
-        first = self.first[item.number]
+        """Return by whom each agent first came to know from a source whose own chain reaches the first holder.
+
+        Each source knew in an earlier step than the one whom it told.
+        """
         good: dict[int, Heard] = {}
-        for agent, heard in sorted(first.items(), key=lambda pair: (pair[1].step, pair[1].source >= 0)):
+        every = sorted(
+            ((heard, agent) for agent, tellings in self.heard[item.number].items() for heard in tellings),
+            key=lambda pair: (pair[0].step, pair[0].source >= 0, pair[0].record),
+        )
+        for heard, agent in every:
             from_seed = agent == item.holder and heard.source < 0
             told = heard.source in good and good[heard.source].step < heard.step
-            if from_seed or told:
+            if agent not in good and (from_seed or told):
                 good[agent] = heard
         return good

@@ -40,13 +40,15 @@ def tree(item: News, sourced: Mapping[int, Heard]) -> tuple[int, float, float]:
     return max(depth.values(), default=0), mean, by_holder / told if told else float("nan")
 
 
-def replayed(world: Any, item: News) -> list[float]:
-    """Return how many would know under the null, one count a replay."""
+def replayed(world: Any, item: News) -> list[np.ndarray]:
+    """Return the steps at which people would come to know under the null, ascending, one array a replay."""
     rows = world.tables["conversations"]
     pairs = list(zip(rows["first"].tolist(), rows["second"].tolist(), strict=True))
     told = [{(s, n) for s, n in json.loads(text)} for text in rows["told"].tolist()]
     steps = rows["began"].tolist()
-    first = world.knowledge.first[item.number]
+    first = world.knowledge.first(item.number)
+    if item.holder not in first:
+        return [np.zeros(0)] * REPLAYS  # without a memory nobody has anything to tell
     chances = tellings = 0
     for (a, b), what, step in zip(pairs, told, steps, strict=True):
         for speaker in (a, b):
@@ -56,15 +58,22 @@ def replayed(world: Any, item: News) -> list[float]:
                 tellings += (speaker, item.number) in what
     p = tellings / chances if chances else 0.0
     rng = world.stream("observe", "diffusion", item.number)
-    counts = []
+    found = []
     for draws in rng.random((REPLAYS, len(pairs), 2)):
-        know = {item.holder}
-        for (a, b), (u, v) in zip(pairs, draws.tolist(), strict=True):
-            new = {b} if a in know and u < p else set()
-            new |= {a} if b in know and v < p else set()
-            know |= new
-        counts.append(float(len(know)))
-    return counts
+        know = {item.holder: 0}
+        for (a, b), (u, v), step in zip(pairs, draws.tolist(), steps, strict=True):
+            new = [b] if a in know and u < p else []
+            new += [a] if b in know and v < p else []
+            for one in new:
+                know.setdefault(one, step)
+        found.append(np.sort(list(know.values())))
+    return found
+
+
+def half_time(steps: np.ndarray, n: int) -> float:
+    """Return the step at which half of n people know, given when each came to know; NaN when they never do."""
+    need = -(-n // 2)
+    return float(np.sort(steps)[need - 1]) if len(steps) >= need else float("nan")
 
 
 class Diffusion:
@@ -79,25 +88,39 @@ class Diffusion:
             key = f"n{item.number}"
             sourced = society.knowledge.sourced(item)
             found[f"{key}_informed"] = float(len(sourced))
-            found[f"{key}_unsourced"] = float(len(society.knowledge.first[item.number]) - len(sourced))
+            found[f"{key}_unsourced"] = float(len(society.knowledge.heard[item.number]) - len(sourced))
         found["unsupported"] = float(society.column("unsupported").sum())
         return found
 
     def conclude(self, society: Any) -> Sequence[Finding]:
         society.knowledge.update(society.memory)
         out: list[Finding] = []
-        n = society.n_agents
+        n = society.table.n
+        day = 1440 // society.params.step_minutes
         for item in society.news:
             sourced = society.knowledge.sourced(item)
             name = f"{item.name}: "
-            counts = replayed(society, item)
-            null = null_of(float(len(sourced)), counts)
+            steps = np.array([heard.step for heard in sourced.values()], float)
+            replays = replayed(society, item)
+            null = null_of(float(len(sourced)), [float(len(r)) for r in replays])
+            early = float(np.count_nonzero(steps <= day))
+            early_null = null_of(early, [float(np.count_nonzero(r <= day)) for r in replays])
+            half, halves = half_time(steps, n), [half_time(r, n) for r in replays]
+            hours = society.params.step_minutes / 60
+            half_null = null_of(half * hours, [h * hours for h in halves if not math.isnan(h)] or [float("nan")])
             out.append(Finding(
                 observer=self.name, metric=f"{name}informed", value=float(len(sourced)), null_mean=null.mean,
                 null_sd=null.sd, gap=null.gap, p_value=null.p_value, null=NULL, n=n,
                 note=f"news {item.number}: in memory, with a chain of sources to {society.name_of(item.holder)}",
             ))  # fmt: skip
             depth, delay, by_holder = tree(item, sourced)
+            for metric, value, one in (
+                ("informed_in_a_day", early, early_null), ("half_time_h", half * hours, half_null),
+            ):  # fmt: skip
+                out.append(Finding(
+                    observer=self.name, metric=f"{name}{metric}", value=value, null_mean=one.mean, null_sd=one.sd,
+                    gap=one.gap, p_value=one.p_value, null=NULL, n=n,
+                ))  # fmt: skip
             out += [
                 self._plain(f"{name}share_informed", len(sourced) / n, n),
                 self._plain(f"{name}beta_T", rate(n, len(sourced)), n),
@@ -128,6 +151,8 @@ class Diffusion:
             self._plain(f"{name}heard", len(guests), society.n_agents),
             self._plain(f"{name}planned", going, len(guests)),
             self._plain(f"{name}attended", attended, len(guests)),
+            self._plain(f"{name}declined", len(guests) - going, len(guests)),
+            self._plain(f"{name}planned_but_absent", going - attended, len(guests)),
         ]
 
 
@@ -138,13 +163,13 @@ class Acquaintance:
 
     def observe(self, society: Any) -> Mapping[str, float]:
         society.knowledge.update(society.memory)
-        n, met = society.n_agents, society.knowledge.met
+        n, met = society.table.n, society.knowledge.met
         edges = sum(i < j and (j, i) in met for i, j in met)
-        return {"density": 2 * edges / (n * (n - 1)), "edges": float(edges)}
+        return {"density": 2 * edges / max(n * (n - 1), 1), "edges": float(edges)}
 
     def conclude(self, society: Any) -> Sequence[Finding]:
         now = self.observe(society)
-        n = society.n_agents
+        n = society.table.n
         return [Finding(observer=self.name, metric="density", value=now["density"], n=n * (n - 1) // 2)]
 
 
@@ -172,8 +197,14 @@ class Reflections:
         days = max(society.t * society.params.step_minutes / 1440, 1e-9)
         people = society.n_agents
         share = valid / n if n else float("nan")
+        memory = society.memory
+        ids = np.flatnonzero(memory.is_kind("reflection"))
+        times = len(
+            set(zip(memory.column("agent")[ids].tolist(), memory.column("t_created")[ids].tolist(), strict=True))
+        )
         return [
-            Finding(observer=self.name, metric="per_agent_and_day", value=n / people / days, n=people),
+            Finding(observer=self.name, metric="reflections_per_agent_and_day", value=times / people / days, n=people),
+            Finding(observer=self.name, metric="insights_per_agent_and_day", value=n / people / days, n=people),
             Finding(observer=self.name, metric="valid_evidence", value=share, n=n),
             Finding(observer=self.name, metric="depth", value=float(depth), n=n),
         ]

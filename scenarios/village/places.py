@@ -18,6 +18,8 @@ PUBLIC = ("the café", "the shop", "the pub", "the park", "the library", "the wo
 HOUSEHOLD = 3
 """People who share a home where personas name none. [design]"""
 WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+ASLEEP = ("asleep", "sleep")
+"""What is in an activity that nobody can be talked to in."""
 WAKE, SLEEP = 7 * 60, 23 * 60
 """Minutes of the day between which people at home are awake. [design]"""
 
@@ -115,6 +117,11 @@ def settled(
         late = (Chunk("18:00", "21:00", evening, "spends the evening"),) if goes_out[1] else ()
         weekends.append((Chunk("10:30", "12:30", trip, "takes some time off"), *late))
     return homes, workdays, weekends
+
+
+def is_asleep(activity: str) -> bool:
+    """Whether somebody who does this can neither see nor be talked to."""
+    return any(word in activity.lower() for word in ASLEEP)
 
 
 def every_place(homes: Sequence[str], *days: Sequence[Sequence[Chunk]]) -> tuple[str, ...]:

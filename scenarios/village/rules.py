@@ -15,13 +15,15 @@ COEFFICIENTS = {
     "talk": -1.0,  # logit of talking to somebody here
     "talk_extraversion": 0.5,  # a standard deviation of E
     "talk_tie": 1.0,  # an acquaintance
-    "full_score": 3.0,  # retrieval score at which news is certainly mentioned: the largest one of the paper's policy
     "end": 0.35,  # chance that a turn is the last
     "plan": 0.5,  # logit of planning to go
     "plan_conscientiousness": 0.5,  # a standard deviation of C
 }
 """Placeholders [design]: that extraverts talk more and the conscientious follow through is the model's; how much is not
 known."""
+
+PACE_MINUTES = 10
+"""Minutes that the chance to talk is meant for: those of the default step."""
 
 SMALL_TALK = (
     "How is it going with {topic}?", "I have been busy with {topic}.", "Nothing new with me, {topic} apart.",
@@ -44,22 +46,32 @@ def _stretches(chunks: list[Chunk]) -> list[Stretch]:
 
 
 def plan(persona: Any, view: PlanView, memory: Any, rng: Any) -> Plan:
-    return Plan(chunks=_stretches(merged(view.usual, view.appointments)))
+    """The usual day, and what it has decided to go to, unless it would miss work."""
+    kept = [Chunk(*a[:4]) for a in view.appointments if a.is_own or not a.clash]
+    return Plan(chunks=_stretches(merged(view.usual, kept)))
 
 
-def meet(persona: Any, view: MeetView, memory: Any, rng: Any) -> Meet:
+def often(p: float, paces: float) -> float:
+    """Return the chance of at least one in so many paces."""
+    return 1.0 - (1.0 - p) ** paces
+
+
+def meet(persona: Any, view: MeetView, memory: Any, rng: Any, paces: float = 1.0) -> Meet:
     c = COEFFICIENTS
     person = rng.choice(view.people)
     logit = c["talk"] + c["talk_extraversion"] * trait_z(persona, "E") + c["talk_tie"] * person.is_known
-    return Meet(talk_to=person.agent if rng.random() < sigmoid(logit) else None)
+    return Meet(talk_to=person.agent if rng.random() < often(sigmoid(logit), paces) else None)
 
 
 def talk(persona: Any, view: TalkView, memory: Any, rng: Any) -> Talk:
-    """Mention each piece of news with probability score / 3, the score of its memory among what comes to mind."""
+    """Mention each piece of news with probability score / largest score, the score with which its memory came to mind.
+
+    Under the paper's policy the largest is 3.
+    """
     told = []
     for known in view.known:
-        score = 0.0 if memory is None else memory.score(known.record)
-        if rng.random() < min(1.0, score / COEFFICIENTS["full_score"]) and known.text not in " ".join(view.said):
+        score = 0.0 if memory is None else memory.score(known.record) / memory.highest
+        if rng.random() < score and known.text not in " ".join(view.said):
             told.append(known)
     if told:
         words = " ".join(["Have you heard?", *(k.text for k in told)])
@@ -71,16 +83,14 @@ def talk(persona: Any, view: TalkView, memory: Any, rng: Any) -> Talk:
 def attend(persona: Any, view: AttendView, memory: Any, rng: Any) -> Attend:
     if view.is_host:
         return Attend(attend=True, reason="It is my own.")
-    if view.is_work:
-        return Attend(attend=False, reason=f"I have to work then: {view.usual}.")
     c = COEFFICIENTS
     goes = rng.random() < sigmoid(c["plan"] + c["plan_conscientiousness"] * trait_z(persona, "C"))
     return Attend(attend=goes, reason="I am free then." if goes else "I will not get round to it.")
 
 
-def null_meet(persona: Any, view: MeetView, memory: Any, rng: Any) -> Meet:
+def null_meet(persona: Any, view: MeetView, memory: Any, rng: Any, paces: float = 1.0) -> Meet:
     """A uniform partner, as often as an average villager talks to a stranger or an acquaintance: one time in two."""
-    return Meet(talk_to=rng.choice(view.people).agent if rng.random() < 0.5 else None)
+    return Meet(talk_to=rng.choice(view.people).agent if rng.random() < often(0.5, paces) else None)
 
 
 def null_talk(persona: Any, view: TalkView, memory: Any, rng: Any) -> Talk:
@@ -93,7 +103,13 @@ def null_attend(persona: Any, view: AttendView, memory: Any, rng: Any) -> Attend
     return Attend(attend=view.is_host or rng.random() < 0.5, reason="(random)")
 
 
-POLICIES: dict[str, Mapping[Any, Callable[..., Any]]] = {
-    "rules": {Plan: plan, Meet: meet, Talk: talk, Attend: attend},
-    "null": {Plan: plan, Meet: null_meet, Talk: null_talk, Attend: null_attend},
-}
+def policies(params: Any) -> dict[str, Mapping[Any, Callable[..., Any]]]:
+    """Return the tables of policies; a chance to talk is one of ten minutes, whatever the length of a step."""
+
+    def at_this_pace(policy: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda persona, view, memory, rng: policy(persona, view, memory, rng, params.step_minutes / PACE_MINUTES)
+
+    return {
+        "rules": {Plan: plan, Meet: at_this_pace(meet), Talk: talk, Attend: attend},
+        "null": {Plan: plan, Meet: at_this_pace(null_meet), Talk: null_talk, Attend: null_attend},
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -11,13 +11,27 @@ import numpy as np
 import simworld as sw
 
 from . import rules
-from .decisions import Attend, AttendView, Chunk, Known, Meet, MeetView, Person, Plan, PlanView, Talk, TalkView
-from .news import Knowledge, News, parse
+from .decisions import (
+    Appointment,
+    Attend,
+    AttendView,
+    Chunk,
+    Known,
+    Meet,
+    MeetView,
+    Person,
+    Plan,
+    PlanView,
+    Talk,
+    TalkView,
+)
+from .news import Event, Knowledge, News, parse
 from .observers import Acquaintance, Diffusion, Reflections
 from .places import (
     WEEK,
     clock,
     every_place,
+    is_asleep,
     is_weekend,
     merged,
     minutes,
@@ -28,8 +42,6 @@ from .places import (
     where,
 )  # fmt: skip
 
-PLAN_AT = 5 * 60
-"""Minute of the day at which days are planned. [design]"""
 IMPORTANCE = {
     "saw": 0.1, "said": 0.2, "talked": 0.3, "told": 0.6, "seeded": 0.9, "planned": 0.5, "went": 0.5, "knows": 0.5,
 }  # fmt: skip
@@ -59,9 +71,9 @@ class Params(sw.Params):
         5, ge=0, le=100, unit="records", doc="Latest observations that are not stored again.", source="code"
     )
     max_turns: int = sw.field(6, ge=1, le=50, unit="turns", doc="Turns of a conversation, at most.")
-    rest_steps: int = sw.field(3, ge=0, le=1000, unit="steps", doc="Steps after a conversation without another.")
-    cooldown_steps: int = sw.field(
-        12, ge=0, le=1000, unit="steps", doc="Steps before the same two talk again, unless they talked to others."
+    rest_minutes: int = sw.field(30, ge=0, le=1440, unit="minutes", doc="After a conversation without another.")
+    cooldown_minutes: int = sw.field(
+        120, ge=0, le=1440, unit="minutes", doc="Before the same two talk again, unless they talked to others."
     )
 
 
@@ -103,9 +115,12 @@ class Village(sw.World):
     ties = ("acquaintance", "talk")
     with_personas = True
     starting_cast = "village"
-    policies = rules.POLICIES
     default_steps = 288
     observers = (Diffusion, Acquaintance, Reflections)
+
+    @property
+    def policies(self) -> Mapping[str, Mapping[type[sw.Decision], Callable[..., object]]]:
+        return rules.policies(self.params)
 
     @property
     def remembers(self) -> sw.MemorySettings:
@@ -129,14 +144,22 @@ class Village(sw.World):
             self.emit("seed", agent=item.holder, item=item.number, text=item.text)
 
     def restored(self) -> None:
-        self.homes, self.workdays, self.weekends = settled(self.personas, self.chance)
+        self.settle()
         notes: list[str] = []
         self.news: list[News] = parse(self.params.news, self.params, self.personas, self.place_of, notes)
         if self.t == 0:
             self.notes += notes
         events = [item.event.place for item in self.news if item.event is not None]
-        self.places = tuple(sorted({*every_place(self.homes, self.workdays, self.weekends), *events}))
-        self.knowledge = Knowledge(self.news, self.table.n)
+        self.places = tuple(sorted({*self.everyday, *events}))
+        unknown = {item.event.place for item in self.news if item.event is not None} - set(self.everyday)
+        if self.t == 0 and unknown:
+            self.notes.append(f"{', '.join(sorted(unknown))}: nobody lives or works there, or goes there otherwise")
+        self.knowledge = Knowledge(self.news)
+
+    def settle(self) -> None:
+        """Give everybody a home and usual days, also those who came later."""
+        self.homes, self.workdays, self.weekends = settled(self.personas, self.chance)
+        self.everyday = every_place(self.homes, self.workdays, self.weekends)
 
     def place_of(self, agent: int) -> str:
         """Where somebody gives a party: the place outside home where they spend most of a workday."""
@@ -179,12 +202,20 @@ class Village(sw.World):
 
     def step(self) -> None:
         day, minute = self.clock_time()
-        if self.t == 1 or 0 <= minute - PLAN_AT < self.params.step_minutes:
+        if len(self.homes) < self.table.n:
+            first = len(self.homes)
+            self.settle()
+            self.table["home"][first:] = self.homes[first:]
+            for agent in range(first, self.table.n):
+                self.table["plan"][agent] = packed(self.usual(agent, day))
+        self.knowledge.update(self.memory)
+        if self.t == 1 or minute < self.params.step_minutes:
             self.plan_day(day)
         self.move(day, minute)
         groups = together({i: self.table["place"][i] for i in self.ids[self.table["awake"][self.ids]].tolist()})
         self.perceive(groups)
         self.commit_memories()
+        self.knowledge.update(self.memory)
         self.talk(groups)
         self.commit_memories()
         self.knowledge.update(self.memory)
@@ -200,14 +231,27 @@ class Village(sw.World):
     def usual(self, agent: int, day: int) -> tuple[Chunk, ...]:
         return (self.weekends if is_weekend(day) else self.workdays)[agent]
 
-    def appointments(self, agent: int, day: int) -> tuple[Chunk, ...]:
-        going = json.loads(self.table["going"][agent])
-        events = [(self.news[n].event, self.news[n].name) for n in going]
-        chunks = sorted(
-            Chunk(e.start, e.end, e.place, f"at {name}") for e, name in events if e is not None and e.day == day
-        )
-        # Two at once: whoever is at the first stays.
-        return tuple(c for i, c in enumerate(chunks) if not any(b.end > c.start for b in chunks[:i]))
+    def appointments(self, agent: int, day: int) -> tuple[Appointment, ...]:
+        """What an agent has decided to go to on a day; of two at once the first."""
+        kept: list[Appointment] = []
+        going = [self.news[n] for n in json.loads(self.table["going"][agent])]
+        for item in sorted(going, key=lambda item: item.event):
+            e = item.event
+            if e.day == day and not any(one.end > e.start for one in kept):
+                clash = self.work_during(agent, e)
+                is_own = agent == item.holder
+                kept.append(Appointment(e.start, e.end, e.place, f"at {item.name}", clash, is_own))
+        return tuple(kept)
+
+    def work_during(self, agent: int, event: Event) -> str:
+        """What work an agent would miss; empty for none."""
+        job = self.personas[agent].occupation
+        work = {job.organization} if job is not None and job.organization else set()
+        return "; ".join(
+            f"{c.activity} at {c.place}" for c in self.usual(agent, event.day)
+            if c.start < event.end and c.end > event.start and c.place != event.place
+            and (c.place in work or c.activity.startswith("works"))
+        )  # fmt: skip
 
     def plan_day(self, day: int) -> None:
         """Ask everybody for the day; a refusal lives the usual one."""
@@ -224,7 +268,8 @@ class Village(sw.World):
                 chunks = [Chunk(c.start, c.end, c.place, c.activity) for c in answer.chunks]
                 self.emit("plan", agent=agent, value=len(chunks))
             else:
-                chunks = merged(self.usual(agent, day), self.appointments(agent, day))
+                kept = [Chunk(*a[:4]) for a in self.appointments(agent, day) if a.is_own or not a.clash]
+                chunks = merged(self.usual(agent, day), kept)
             self.table["plan"][agent] = packed(chunks)
 
     def plan_check(self, agent: int, answer: Plan, view: PlanView) -> tuple[str, str] | None:
@@ -237,7 +282,7 @@ class Village(sw.World):
             if place != self.table["place"][i]:
                 self.emit("move", agent=i, text=place)
             self.table["place"][i], self.table["activity"][i] = place, activity
-            self.table["awake"][i] = activity != "asleep"
+            self.table["awake"][i] = not is_asleep(activity)
             for item in self.news:
                 e = item.event
                 if e is None or e.day != day or e.place != place or not minutes(e.start) <= minute < minutes(e.end):
@@ -272,15 +317,20 @@ class Village(sw.World):
         return sorted(people[i] for i in self.stream(*name).choice(len(people), k, replace=False).tolist())
 
     def may_talk(self, agent: int, other: int) -> bool:
-        t, table, p = self.t, self.table, self.params
-        if t - table["talked_at"][other] < p.rest_steps:
-            return False
-        return table["partner"][agent] != other or t - table["talked_at"][agent] >= p.cooldown_steps
+        is_same = self.table["partner"][agent] == other
+        return self.is_rested(other) and (not is_same or self.since_talk(agent) >= self.params.cooldown_minutes)
+
+    def since_talk(self, agent: int) -> int:
+        """Minutes since an agent's last conversation."""
+        return int(self.t - self.table["talked_at"][agent]) * self.params.step_minutes
+
+    def is_rested(self, agent: int) -> bool:
+        return self.since_talk(agent) >= self.params.rest_minutes
 
     def talk(self, groups: Mapping[str, list[int]]) -> None:
         """Decide whom to talk to; those who find each other free talk, in turns, side by side."""
         p, table = self.params, self.table
-        rested = {i for here in groups.values() for i in here if self.t - table["talked_at"][i] >= p.rest_steps}
+        rested = {i for here in groups.values() for i in here if self.is_rested(i)}
         day, minute = self.clock_time()
         now = f"day {day}, {clock(minute)}"
         views: dict[int, MeetView] = {}
@@ -300,7 +350,9 @@ class Village(sw.World):
         )  # fmt: skip
         busy: set[int] = set()
         meetings: list[sw.Encounter] = []
-        for agent, answer in answers.pairs():
+        # Two who turn to one: nobody's number is a social advantage, so a draw says who comes first.
+        came = list(answers.pairs())
+        for agent, answer in (came[i] for i in self.stream("who comes first").permutation(len(came)).tolist()):
             if isinstance(answer, Meet) and answer.talk_to is not None and not busy & {agent, answer.talk_to}:
                 busy |= {agent, answer.talk_to}
                 meetings.append(sw.Encounter((agent, answer.talk_to), topic=self.tables["conversations"].append(1, {
@@ -312,17 +364,20 @@ class Village(sw.World):
         table = self.table
         told: dict[int, list[tuple[int, int]]] = {m.topic: [] for m in meetings}
         for turn in self.encounters(meetings, self.params.max_turns):
-            views = {}
-            for meeting, speaker in zip(turn.encounters, turn.speakers.tolist(), strict=True):
-                partner = other(meeting, speaker)
-                by, said = zip(*meeting.turns, strict=True) if meeting.turns else ((), ())
-                views[speaker] = TalkView(
-                    now, str(table["place"][speaker]), partner, self.name_of(partner), said, by, self.known_to(speaker)
-                )
-            answers = self.decide(
-                Talk, turn.speakers, views.__getitem__, check=talk_check,
-                recall=lambda i, views=views: f"What to tell {views[i].partner_name}?",
+            speakers = turn.speakers.tolist()
+            partners = [other(meeting, speaker) for meeting, speaker in zip(turn.encounters, speakers, strict=True)]
+            minds = self.recall(
+                speakers, [f"What to tell {self.name_of(partner)}?" for partner in partners], purpose="Talk",
+                occurrences=[turn_of(turn.number)] * len(speakers),
             )  # fmt: skip
+            views = {}
+            for meeting, speaker, partner, mind in zip(turn.encounters, speakers, partners, minds, strict=True):
+                by, said = zip(*meeting.turns, strict=True) if meeting.turns else ((), ())
+                known = self.in_mind(speaker, mind)
+                views[speaker] = TalkView(
+                    now, str(table["place"][speaker]), partner, self.name_of(partner), said, by, known
+                )
+            answers = self.decide(Talk, turn.speakers, views.__getitem__, check=talk_check, recall=minds)
             for meeting, (speaker, answer) in zip(turn.encounters, answers.pairs(), strict=True):
                 if isinstance(answer, Talk):
                     meeting.say(speaker, answer.utterance)
@@ -333,19 +388,24 @@ class Village(sw.World):
         for meeting in meetings:
             self.part(meeting, told[meeting.topic])
 
-    def known_to(self, agent: int) -> tuple[Known, ...]:
-        """The news an agent holds in its memory."""
-        return tuple(
-            Known(item.number, item.text, self.knowledge.first[item.number][agent].record)
-            for item in self.news
-            if self.knowledge.knows(agent, item.number, self.memory)
-        )
+    def in_mind(self, agent: int, recalled: sw.Recollection) -> tuple[Known, ...]:
+        """The news that an agent holds in memory and that comes to its mind; to the null's mind comes all it holds."""
+        shown = {m.id for m in recalled}
+        is_null = self.mind_label(agent) == "null"
+        known = []
+        for item in self.news:
+            held = self.knowledge.held(agent, item.number, self.memory)
+            # By the memory that comes first: the one whose score says how likely it is to be told.
+            found = [i for i in held if is_null or i in shown]
+            if found:
+                known.append(Known(item.number, item.text, max(found, key=lambda i: (recalled.score(i), -i))))
+        return tuple(known)
 
     def say(
         self, speaker: int, listener: int, said: Talk, view: TalkView, meeting: sw.Encounter, turn: int
     ) -> list[tuple[int, int]]:
         """Have words said, heard and remembered; return what was told by somebody who knows it."""
-        held = {known.news for known in view.known}
+        held = {item.number for item in self.news if self.knowledge.held(speaker, item.number, self.memory)}
         # What a mind claims to know and does not is heard all the same, from a source that has none.
         claims = [n for n in dict.fromkeys(said.mentions) if 0 <= n < len(self.news)]
         false = [n for n in dict.fromkeys(said.mentions) if n not in held]
@@ -388,7 +448,7 @@ class Village(sw.World):
             if event is None or (event.day, minutes(event.end)) <= (day, minute):
                 continue
             fresh = [
-                agent for agent, heard in sorted(self.knowledge.first[item.number].items())
+                agent for agent, heard in sorted(self.knowledge.first(item.number).items())
                 if heard.step == self.t or (self.t == 1 and heard.step == 0)
             ]  # fmt: skip
             views = {agent: self.attend_view(agent, item) for agent in fresh}
@@ -406,16 +466,13 @@ class Village(sw.World):
 
     def attend_view(self, agent: int, item: News) -> AttendView:
         event = item.event
-        job = self.personas[agent].occupation
-        work = {job.organization} if job is not None and job.organization else set()
         away = [
             c for c in self.usual(agent, event.day)
             if c.start < event.end and c.end > event.start and c.place != event.place
         ]  # fmt: skip
         usual = "; ".join(f"{c.activity} at {c.place}" for c in away)
-        is_work = any(c.place in work or c.activity.startswith("works") for c in away)
         when = f"day {event.day}, {event.start} to {event.end}"
-        return AttendView(item.number, item.text, when, event.place, usual, is_work, agent == item.holder)
+        return AttendView(item.number, item.text, when, event.place, usual, agent == item.holder)
 
     def go(self, agent: int, item: News, day: int) -> None:
         going = sorted({*json.loads(self.table["going"][agent]), item.number})
@@ -423,8 +480,9 @@ class Village(sw.World):
         self.remember(agent, f"I will go to {item.name}.", "plan", subject=agent, predicate="planned",
                       object=item.name)  # fmt: skip
         if item.event.day == day:
-            today = [c for c in unpacked(self.table["plan"][agent]) if c not in self.appointments(agent, day)]
-            self.table["plan"][agent] = packed(merged(today, self.appointments(agent, day)))
+            today = [Chunk(*a[:4]) for a in self.appointments(agent, day) if a.is_own or not a.clash]
+            rest = [c for c in unpacked(self.table["plan"][agent]) if c not in today]
+            self.table["plan"][agent] = packed(merged(rest, today))
 
     def metrics(self) -> dict[str, float]:
         return {"talks": float(self.tables["conversations"].n), "awake": float(self.column("awake").sum())}
@@ -448,6 +506,6 @@ def meet_check(agent: int, answer: Meet, view: MeetView) -> tuple[str, str] | No
 
 
 def talk_check(agent: int, answer: Talk, view: TalkView) -> tuple[str, str] | None:
-    if not answer.utterance.strip() and not answer.end:
+    if not answer.utterance.strip() and (answer.mentions or not answer.end):
         return "utterance", "say something, or end the conversation"
     return None

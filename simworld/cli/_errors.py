@@ -50,7 +50,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SimworldError as error:
-            if ctx.params["traceback"]:
+            if ctx.find_root().params.get("traceback"):
                 import traceback
 
                 traceback.print_exc()

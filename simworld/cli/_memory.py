@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 option = partial(click.option, show_envvar=True)
 RUN_HELP = "RUN is a folder, a run's name or how it begins, or last. AGENT is a number, or a persona's id or name."
+_api_base = option(
+    "--api-base", type=_models.Address(), multiple=True, metavar="[MODEL=]URL",
+    help="Address of the embedder's server, where it differs from the run's.",
+)  # fmt: skip
 SHOWN = 20
 """Latest records shown of a stream, unless all are asked for; arbitrary, a screen."""
 
@@ -79,13 +83,14 @@ def show(
             )
         _said(out, found, who, events[:3], recalls)
         if len(events) > 3:
-            out.print(_tables.text(f"\n{len(events) - 3} more times; say more of the words"))
+            out.print()
+            out.print(_tables.text(f"{len(events) - 3} more times; say more of the words"))
         return
     view = memory_of(found, who, step)
+    recollection = None if query is None else view.recall(query, policy=policy, k=top)
     _view(out, found, view, everything=everything)
-    if query is not None:
-        title = f"what {_name(found, who)} would recall for: {query}"
-        _recollection(out, found, title, view.recall(query, policy=policy, k=top))
+    if recollection is not None:
+        _recollection(out, found, f"what {_name(found, who)} would recall for: {query}", recollection)
     elif step is not None:
         for each in recalls(found, who, step):
             _recall(out, found, each)
@@ -100,9 +105,11 @@ def show(
 @option("--agent", multiple=True, metavar="AGENT", help="Only this agent's memories; several may be given.")
 @option("--kind", multiple=True, metavar="KIND", help="Only this kind: observation, reflection, summary, …")
 @option("--until", type=int, metavar="T", help="Only what was stored by this step.")
+@_api_base
 def search(
-    runs: tuple[str, ...], text: str, top: int, agent: tuple[str, ...], kind: tuple[str, ...], until: int | None
-) -> None:
+    runs: tuple[str, ...], text: str, top: int, agent: tuple[str, ...], kind: tuple[str, ...], until: int | None,
+    api_base: tuple[tuple[str, str], ...],
+) -> None:  # fmt: skip
     """Search the memories of one run or several by meaning.
 
     The first search of a run writes its index, about a second for every 1,000 memories."""
@@ -116,20 +123,22 @@ def search(
             raise UsageError(f"no kind of memory {each!r}; there are {', '.join(KINDS)}")
     agents = {at: [agent_of(one, who) for who in agent] for at, one in enumerate(found)} if agent else None
     with _progress.counting("indexing memories") as report:
-        hits = search_memories(found, text, top, agents=agents, kinds=kind or None, until=until, progress=report)
+        hits = search_memories(found, text, top, agents=agents, kinds=kind or None, until=until,
+                               service=_service(api_base), progress=report)  # fmt: skip
     _hits(_tables.console(), hits, several=len(found) > 1)
 
 
 @memory.command()
 @click.argument("run")
 @option("--embedder", metavar="NAME", help="Embed the memories anew, for this index; by default the run's embedder.")
-def rebuild(run: str, embedder: str | None) -> None:
+@_api_base
+def rebuild(run: str, embedder: str | None, api_base: tuple[tuple[str, str], ...]) -> None:
     """Write the index of a run's memories anew, from its log."""
     from simworld.cli import _progress, _runs
     from simworld.run import embedder_named, rebuild_index
 
     found = _runs.find(run)
-    embed, made = embedder_named(embedder) if embedder is not None else (None, None)
+    embed, made = embedder_named(embedder, _service(api_base)) if embedder is not None else (None, None)
     try:
         with _progress.counting("indexing memories") as report:
             done = rebuild_index(found, embed=embed, progress=report)
@@ -147,6 +156,7 @@ def rebuild(run: str, embedder: str | None) -> None:
 @option("--step", type=int, metavar="T", help="As it was after this step; by default the last.")
 @option("--model", metavar="M", help="A language model answers; by default the agent's own mind.")
 @option("--policy", metavar="NAME", help="How memory is searched; by default as in the run.")
+@option("--public", is_flag=True, help="Leave out what is private: secrets, and what was concluded from them.")
 @option(
     "-k",
     "--top",
@@ -156,8 +166,8 @@ def rebuild(run: str, embedder: str | None) -> None:
 )
 @_models.reaching
 def ask(
-    run: str, agent: str, question: str, step: int | None, model: str | None, policy: str | None, top: int | None,
-    **models: Any,
+    run: str, agent: str, question: str, step: int | None, model: str | None, policy: str | None, public: bool,
+    top: int | None, **models: Any,
 ) -> None:  # fmt: skip
     """Ask an agent of a run something, as it was at some step; the run is only read.
 
@@ -171,9 +181,21 @@ def ask(
     found = _runs.find(run)
     with _progress.waiting(f"asking {agent}"):
         asked = ask_agent(
-            found, agent, question, step=step, model=model, service=_models.service_of(models), policy=policy, k=top
+            found,
+            agent,
+            question,
+            step=step,
+            model=model,
+            service=_models.service_of(models),
+            policy=policy,
+            k=top,
+            public=public,
         )
     _asked(_tables.console(), found, asked, question)
+
+
+def _service(api_base: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
+    return {"api_base": _models.once("--api-base", api_base)} if api_base else None
 
 
 # -- printing -----------------------------------------------------------------------------------------------------
@@ -257,8 +279,9 @@ def _said(out: Console, run: Run, who: int, events: Sequence[dict[str, Any]], re
         whom = f" to {_name(run, event['target'])}" if event["target"] >= 0 else ""
         _tables.title(out, f"step {event['step']}, {event['kind']}{whom}")
         out.print(_tables.text(f"{_name(run, who)}: {event['text']}"))
-        turn = json.loads(event["data"]).get("occurrence") if event["data"] else None
-        purpose = json.loads(event["data"]).get("decision") if event["data"] else None
+        data = json.loads(event["data"]) if event["data"] else {}
+        why = data if isinstance(data, dict) else {}
+        turn, purpose = why.get("occurrence"), why.get("decision")
         for one in recalls(run, who, event["step"]):
             if purpose in (None, one.purpose) and turn in (None, one.occurrence):
                 _recall(out, run, one)
@@ -280,11 +303,13 @@ def _asked(out: Console, run: Run, asked: Asked, question: str) -> None:
 
     out.print(text(f"asked after step {asked.step}, outside the run: {question}"))
     out.print(text(f"{asked.name} (agent {asked.agent}); mind: {asked.mind}"))
-    out.print(text(f"\n{asked.answer}"))
+    out.print()
+    out.print(text(asked.answer))
     if asked.cited:
         _block(out, "it answers from", (_line(run, m) for m in asked.cited))
     _recollection(out, run, "what came to mind, and why", asked.recollection)
     if asked.spent:
         usd = asked.spent.get("usd")
         price = f", ${usd:.4f}" if usd else ""
-        out.print(text(f"\n{asked.spent['calls']} calls, {asked.spent['tokens']:,} tokens{price}", "dim"))
+        out.print()
+        out.print(text(f"{asked.spent['calls']} calls, {asked.spent['tokens']:,} tokens{price}", "dim"))

@@ -17,7 +17,7 @@ from simworld.memory._decisions import (
     ReflectionView,
     usable,
 )
-from simworld.memory._embed import Embedder, EmbedderIdentity, check_identity, embedder
+from simworld.memory._embed import Embedder, EmbedderIdentity, check_identity, embedder, quantised
 from simworld.memory._files import MemoryView, export, replay, restore, snapshot
 from simworld.memory._index import (
     Entry,
@@ -81,6 +81,7 @@ __all__ = [
     "export",
     "open_index",
     "owner_of",
+    "quantised",
     "replay",
     "restore",
     "snapshot",

@@ -23,6 +23,8 @@ MOST_CITED = 20
 """Records one insight of a rule cites. [design]"""
 QUOTED = 3
 """Memories a rule mind's answer quotes; arbitrary."""
+LONGEST, LONGEST_NAME = 500, 100
+"""Characters of an insight, and of what it is about."""
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -120,11 +122,13 @@ def reflect_by_rule(persona: Any, view: ReflectionView, memory: Any, rng: Any) -
         every = list(memory.about(who, what)) if memory is not None else found
         every = [m for m in every if m.value == m.value][-MOST_CITED:] or found
         if len(every) >= FEWEST:
-            text = f"{view.names(who)} {outcomes(every, view.phrases[what])}."
+            text = f"{view.names(who)} {outcomes(every, view.phrases[what])}."[:LONGEST]
             cited = [m.id for m in every]
             drawn.append((len(every), sum(m.importance for m in every), Insight(insight=text, evidence=cited)))
-    for about, found in topics.items():
-        if len(found) >= FEWEST:
+    for about, every in topics.items():
+        # What somebody was born with is no encounter, and one conversation is one, however many words it had.
+        found = [m for m in every if m.kind != "formative"]
+        if len({m.t_event for m in found}) >= FEWEST:
             drawn.append((len(found), sum(m.importance for m in found), _topic(about, found, view.names)))
     drawn.sort(key=lambda d: (-d[0], -d[1], d[2].insight))
     return Reflection(insights=[insight for _, _, insight in drawn[: view.most]])
@@ -133,11 +137,13 @@ def reflect_by_rule(persona: Any, view: ReflectionView, memory: Any, rng: Any) -
 def _topic(about: Symbol, found: Sequence[Memory], names: Callable[[int], str]) -> Insight:
     cited = [m.id for m in found[-MOST_CITED:]]
     if isinstance(about, int):
-        return Insight(insight=f"I meet {names(about)} again and again, {number(len(found))} times.", evidence=cited)
+        times = number(len({m.t_event for m in found}))
+        return Insight(insight=f"I meet {names(about)} again and again, {times} times."[:LONGEST], evidence=cited)
     told = list(dict.fromkeys(m.source for m in found if m.source >= 0))
     *most, last = [names(s) for s in told[:3]] or [""]
     whom = f", from {', '.join(most)}{' and ' if most else ''}{last}" if told else ""
-    return Insight(insight=f"I keep hearing of {about}: {number(len(found))} times{whom}.", evidence=cited)
+    text = f"I keep hearing of {str(about)[:LONGEST_NAME]}: {number(len(found))} times{whom}."
+    return Insight(insight=text[:LONGEST], evidence=cited)
 
 
 def outcomes(found: Sequence[Memory], phrase: Phrase) -> str:

@@ -42,7 +42,9 @@ def replay(
         until: last step that is repeated; all when None.
         start: a store (of a snapshot, say) that the parts go on from; it is changed.
     """
-    store = start or MemoryStore(n_agents, settings, embed=embed, chance=chance, name_of=name_of)
+    store = start
+    if store is None:
+        store = MemoryStore(n_agents, settings, embed=embed, chance=chance, name_of=name_of)
     for t, n, columns in parts:
         if until is not None and t > until:
             break
@@ -67,7 +69,7 @@ def snapshot(store: MemoryStore, path: Path) -> None:
     frame = pl.DataFrame({
         **columns, "text": texts, "refs": refs, "links": links, "data": data,
         "vector": pl.Series([v.tobytes() for v in vectors], dtype=pl.Binary), "norm": norms,
-    })  # fmt: skip
+    }, schema_overrides=dict.fromkeys([*SYMBOLS, "text", "refs", "links", "data"], pl.String))  # fmt: skip
     rest = {"format": FORMAT, "embedder": store.embedder.identity.model_dump(), "state": store.state()}
     temporary = path.with_name(path.name + ".tmp")
     try:

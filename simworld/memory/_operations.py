@@ -37,7 +37,8 @@ def fault_of(operation: Operation, now: dict[str, Any], settings: MemorySettings
 
     Args:
         operation: what is to be done.
-        now: ``core`` and ``tree`` (texts by label and leaf) and ``facts`` (open ones by subject and predicate).
+        now: ``core`` and ``tree`` (texts by label and leaf), ``facts`` (open ones by subject and predicate), and
+            ``n_agents``.
         settings: the token cap of the core, the leaves of the tree, what ADD does on a filled one.
     """
     op, value = operation.op, operation.value
@@ -51,7 +52,7 @@ def fault_of(operation: Operation, now: dict[str, Any], settings: MemorySettings
     if target == "persona":
         return _leaf(op, rest, value, now["tree"], settings)
     if target == "fact":
-        return _fact(op, rest, value, now["facts"])
+        return _fact(op, rest, value, now)
     return f"no such path {operation.path!r}; paths begin with core/, persona/ or fact/"
 
 
@@ -78,11 +79,15 @@ def _leaf(op: str, leaf: str, value: str, tree: dict[str, str], settings: Memory
     return ""
 
 
-def _fact(op: str, rest: str, value: str, facts: dict[Any, Any]) -> str:
+def _fact(op: str, rest: str, value: str, now: dict[str, Any]) -> str:
+    facts = now["facts"]
     subject, slash, predicate = rest.partition("/")
     if not (slash and subject.strip() and predicate.strip()):
         return f"'fact/{rest}' is not fact/<subject>/<predicate>"
-    key = symbol_of(subject), predicate
+    who = symbol_of(subject)
+    if subject.startswith("#") and (not isinstance(who, int) or who >= now["n_agents"]):
+        return f"no agent {subject[:20]!r}"
+    key = who, predicate
     if op in ("UPDATE", "DELETE") and key not in facts:
         return f"no open fact {subject!r} {predicate!r}"
     if op == "DELETE":

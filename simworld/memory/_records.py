@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
@@ -12,6 +13,7 @@ KINDS = (
     "observation", "action", "utterance", "reflection", "plan", "fact", "event", "summary", "formative",
 )  # fmt: skip
 """Kinds of record; a kind's code is its place here."""
+_AGENT = re.compile(r"#[0-9]{1,9}")
 CODES = {kind: code for code, kind in enumerate(KINDS)}
 THOUGHTS = frozenset({"reflection", "plan", "summary"})
 """Kinds that the agent made of other records; the rest came from outside, or from what it did."""
@@ -51,7 +53,7 @@ def symbol_text(symbol: Symbol) -> str:
 
 def symbol_of(text: str) -> Symbol:
     """Return the symbol that the log wrote."""
-    if text.startswith("#") and text[1:].isdecimal():
+    if _AGENT.fullmatch(text):
         return int(text[1:])
     return text or None
 
@@ -97,7 +99,8 @@ class NewMemory:
         return (
             self.agent, self.order, CODES[self.kind], self.text, self.source, symbol_text(self.subject),
             self.predicate, symbol_text(self.object), repr(self.value), repr(self.importance), self.flags,
-            self.evidence, self.place, json.dumps(dict(self.data), sort_keys=True),
+            self.evidence, self.links, self.place, -1 if self.t_event is None else self.t_event, self.valid_from,
+            json.dumps(dict(self.data), sort_keys=True),
         )  # fmt: skip
 
 
@@ -152,12 +155,16 @@ class Recollection(Sequence[Memory]):
     ``insights``, ``about`` and ``facts`` read the rest of its memory as of the same moment, by structure, not by words.
     """
 
-    def __init__(self, found: Sequence[Recalled], core: Sequence[str] = (), reader: Any = None) -> None:
+    def __init__(
+        self, found: Sequence[Recalled], core: Sequence[str] = (), reader: Any = None, highest: float = 1.0
+    ) -> None:
         self.found = tuple(found)
         """The records with their scores, in the policy's order."""
         self.core = tuple(core)
         """Core blocks, as a prompt shows them."""
         self._reader = reader
+        self.highest = highest
+        """The largest score that the policy can give."""
 
     @overload
     def __getitem__(self, at: int) -> Memory: ...

@@ -61,6 +61,11 @@ class Policy:
     """Days since the last recall after which a record is not found."""
     special: Literal["", "ldagent"] = ""
 
+    @property
+    def highest(self) -> float:
+        """The largest score it can give."""
+        return sum(self.weights.values())
+
 
 _GA = "Park et al. 2023, arXiv 2304.03442"
 POLICIES: dict[str, Policy] = {
@@ -171,11 +176,15 @@ def retention(ages: Ids, strength: Floats, tau_steps: float) -> Floats:
     return out
 
 
+EVERY_BYTE = np.uint64(0x0101010101010101)
+"""Times this, the eight bytes of a number add up in the highest."""
+
+
 def bm25(terms: npt.NDArray[np.uint32], lengths: npt.NDArray[Any], ok: Mask, asked: npt.NDArray[np.uint32]) -> Floats:
     """Return BM25 of every record, shape (b, c), each row a collection of its own.
 
     Args:
-        terms: words of the records, shape (b, c, w), 0 for none.
+        terms: words of the records, shape (b, c, w), 0 for none; w is a multiple of 8.
         lengths: number of words, shape (b, c).
         ok: records that count.
         asked: distinct words of the questions, shape (b, m), 0 for none.
@@ -186,25 +195,26 @@ def bm25(terms: npt.NDArray[np.uint32], lengths: npt.NDArray[Any], ok: Mask, ask
     mean = np.where(n > 0, total / np.maximum(n, 1), 1.0)
     if not b * c or not asked.any():
         return np.zeros((b, c))
-    # Few records have a word: what follows looks at them alone. Keys ascend by word, row, and slot.
-    keys: list[Ids] = []
+    # Few records have a word, so only the comparison is of all. Its truth values are added eight bytes at a time: a
+    # byte holds up to 255, and a record has no more than 64 words here.
+    hits: list[Ids] = []
+    counted: list[npt.NDArray[np.uint64]] = []
     for j, word in enumerate(asked.T):
         rows = np.flatnonzero(word)
-        if len(rows) == b:
-            at = np.flatnonzero(terms == word[:, None, None]) // terms.shape[2]
-        else:
-            at = np.flatnonzero(terms[rows] == word[rows, None, None]) // terms.shape[2]
+        same = (terms if len(rows) == b else terms[rows]) == word[rows, None, None]
+        eights = functools.reduce(np.add, np.moveaxis(same.view(np.uint64), 2, 0)).ravel()
+        at = np.flatnonzero(eights != 0)
+        counted.append((eights[at] * EVERY_BYTE) >> np.uint64(56))
+        if len(rows) < b:
             at += (rows - np.arange(len(rows)))[at // c] * c
-        keys.append(at + j * b * c)
-    hits = np.concatenate(keys)
-    first = np.flatnonzero(np.diff(hits, prepend=-1))
-    tf, hits = np.diff(first, append=len(hits)), hits[first]
-    each, place = np.divmod(hits, b * c)
+        hits.append(at + j * b * c)
+    each, place = np.divmod(np.concatenate(hits), b * c)
+    tf = np.concatenate(counted).astype(np.int64)
     which = each * b + (place // c if b > 1 else 0)  # word and row
     counts = ok.ravel()[place]
     if not counts.all():
         which, place, tf = which[counts], place[counts], tf[counts]
-    df = np.bincount(which, minlength=len(keys) * b).reshape(-1, b)
+    df = np.bincount(which, minlength=len(hits) * b).reshape(-1, b)
     logs = _logs(1 << int(n.max(initial=0) + 1).bit_length())
     idf = (logs[0][n] - logs[1][df]).ravel()[which]  # ln(1 + (N − df + ½)/(df + ½))
     least = np.maximum(mean, 1e-9)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import numbers
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -219,10 +220,13 @@ class MemoryStore:
 
     def recent(self, agent: int, n: int, kinds: Iterable[str] | None = None) -> list[Memory]:
         """Return an agent's latest ``n`` records of these kinds (all when None), in order of storing."""
-        ids = self.ids_of(agent)
+        ids = self._without_probes(self.ids_of(agent))
         if kinds is not None:
             ids = ids[np.isin(self._columns["kind"][ids], [CODES[k] for k in kinds])]
         return [self.get(i) for i in ids[-n:].tolist()] if n > 0 else []
+
+    def _without_probes(self, ids: Ids) -> Ids:
+        return np.asarray(ids[self._columns["flags"][ids] & int(Flag.PROBE) == 0])
 
     def _holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Whether records hold now: begun, not ended, not expired."""
@@ -234,10 +238,11 @@ class MemoryStore:
             ok &= ~(expired & (c["kind"][ids] == CODES["reflection"]))
         return np.asarray(ok)
 
-    def _where(self, agent: int, kind: str | None, subject: Symbol, predicate: str | None) -> Ids:
+    def _where(self, agent: int, kind: str | None, subject: Symbol, predicate: str | None, *, own: bool = False) -> Ids:
         ids = self.ids_of(agent)
-        if 0 <= agent < self.n_agents and self._archetype[agent] >= 0:
+        if not own and 0 <= agent < self.n_agents and self._archetype[agent] >= 0:
             ids = np.concatenate([ids, self._shared.ids_of(int(self._archetype[agent]))])
+        ids = self._without_probes(ids)
         c = self._columns
         ok = np.ones(len(ids), bool)
         if kind is not None:
@@ -265,6 +270,11 @@ class MemoryStore:
         ids = self._where(agent, "fact", subject, predicate)
         return tuple(self.get(i) for i in ids[self._holds(ids)].tolist())
 
+    def _own_facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> list[Memory]:
+        """Return the facts an agent may change: not those it shares."""
+        ids = self._where(agent, "fact", subject, predicate, own=True)
+        return [self.get(i) for i in ids[self._holds(ids)].tolist()]
+
     def core(self, agent: int) -> dict[str, str]:
         """Return an agent's core blocks by label; empty ones are left out."""
         blocks = self._core.get(agent, {})
@@ -286,15 +296,32 @@ class MemoryStore:
             self._check(new)
             self._waiting.append(new)
 
+    def _known(self, agents: Ids) -> Ids:
+        wrong = agents[(agents < 0) | (agents >= self.n_agents)]
+        if len(wrong):
+            raise ParameterError(f"no agent {int(wrong[0])}; there are 0 to {self.n_agents - 1}")
+        return agents
+
     def _check(self, new: NewMemory) -> None:
+        if isinstance(new.subject, numbers.Integral):
+            new.subject = int(new.subject)
+        if isinstance(new.object, numbers.Integral):
+            new.object = int(new.object)
+        new.flags = int(new.flags) | (int(Flag.SHARED) if new.agent < 0 else 0)
         if not -(2**30) < new.agent < self.n_agents or new.agent == -1:
             raise ParameterError(f"a memory for agent {new.agent!r}; there are 0 to {self.n_agents - 1}")
         if new.kind not in CODES:
             raise ParameterError(f"no kind of memory {new.kind!r}; there are {', '.join(KINDS)}")
         if new.importance is not None and not 0.0 <= new.importance <= 1.0:
             raise ParameterError(f"importance = {new.importance!r}; it lies in [0, 1], a raw scale goes into 'data'")
-        if not isinstance(new.text, str):
-            raise ParameterError(f"the text of a memory is a str, got {new.text!r:.80}")
+        for name, text in (("text", new.text), ("predicate", new.predicate), ("place", new.place)):
+            if not isinstance(text, str) or (not text.isascii() and text.encode("utf-8", "replace").decode() != text):
+                raise ParameterError(f"the {name} of a memory is text that UTF-8 can hold, got {text!r:.80}")
+        try:
+            json.dumps(dict(new.data), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"the data of a memory is what JSON can hold: {error}") from None
+        self._check_refs(new)
 
     def waiting(self) -> list[tuple[NewMemory, float]]:
         """Return what waits for the barrier, in the order in which it will be stored, with its importance by rule."""
@@ -332,8 +359,9 @@ class MemoryStore:
             if touches:
                 touched += ids
         self._touch(touched, self.now)
-        waiting, self._waiting = sorted(self._waiting, key=NewMemory.key), []
-        return self.add(waiting)
+        stored = self.add(sorted(self._waiting, key=NewMemory.key))
+        self._waiting = []
+        return stored
 
     def add(self, new: Sequence[NewMemory]) -> Ids:
         """Store records at once, in this order; return their ids.
@@ -345,7 +373,6 @@ class MemoryStore:
             return np.zeros(0, np.int64)
         for one in new:
             self._check(one)
-            self._check_refs(one)
         vectors, norms = self._embed([one.text for one in new])
         importance = self._importance(new, vectors, norms)
         text = {
@@ -373,13 +400,19 @@ class MemoryStore:
         return self._store(len(new), columns, self.now, vectors, norms)
 
     def _check_refs(self, new: NewMemory) -> None:
+        c = self._columns
         for ref in (*new.evidence, *new.links):
             if not 0 <= ref < len(self):
                 raise ParameterError(f"{new.kind} of agent {new.agent} cites memory {ref!r}, which does not exist")
-            if int(self._columns["agent"][ref]) != new.agent and new.agent >= 0:
+            owner = int(c["agent"][ref])
+            if new.agent >= 0 and owner not in (new.agent, self.owner_read_by(new.agent)):
                 raise ParameterError(f"{new.kind} of agent {new.agent} cites memory {ref}, which is another agent's")
-            if new.agent < 0 and self._columns["flags"][ref] & Flag.PRIVATE:
+            if new.agent < 0 and owner >= 0 and self._archetype[owner] != -2 - new.agent:
+                raise ParameterError(f"a shared {new.kind} cites memory {ref} of agent {owner}, who does not read it")
+            if new.agent < 0 and c["flags"][ref] & Flag.PRIVATE:
                 raise ParameterError(f"a shared {new.kind} cites memory {ref}, which is private")
+        if any(c["flags"][ref] & Flag.PRIVATE for ref in new.evidence):
+            new.flags |= int(Flag.PRIVATE)  # what is concluded from it says it again
 
     def _store(self, n: int, columns: Mapping[str, Any], now: int, vectors: npt.NDArray[np.int8], norms: Any) -> Ids:
         c, first = self._columns, len(self)
@@ -425,6 +458,7 @@ class MemoryStore:
         c = self._columns
         kind = c["kind"][ids]
         counts = ~_IS_THOUGHT[kind] & (kind != CODES["formative"]) & (agents >= 0)
+        counts &= c["flags"][ids] & int(Flag.PROBE) == 0
         units = np.rint(c["importance"][ids[counts]] * UNIT).astype(np.int64)
         np.add.at(self._gathered, agents[counts], units)
         if self.settings.episodes:
@@ -496,7 +530,7 @@ class MemoryStore:
             purpose, occurrences: names what the recall was for, in the log.
         """
         rule = self.policy if policy is None else policy if isinstance(policy, Policy) else policy_of(policy)
-        agents = np.asarray(agents, np.int64)
+        agents = self._known(np.asarray(agents, np.int64))
         wanted = None if kinds is None else tuple(kinds)
         more: dict[str, Any] = {"kinds": wanted, "cold": cold, "public": public}
         if rule.touches_between and len(np.unique(agents)) < len(agents):
@@ -513,7 +547,7 @@ class MemoryStore:
                     for at, j in enumerate(ids)
                 ],
                 [f"{label}: {text}" for label, text in self.core(agent).items()],
-                Reader(self, agent),
+                Reader(self, agent), rule.highest,
             ))  # fmt: skip
             if touch and self.settings.enabled:
                 rounded = tuple(round(float(s), 6) for s in found.scores[i, : len(ids)])
@@ -559,7 +593,7 @@ class MemoryStore:
         """
         policy, k = how.pop("policy", None), how.pop("k", None)
         rule = self.policy if policy is None else policy if isinstance(policy, Policy) else policy_of(policy)
-        return self._find(rule, np.asarray(agents, np.int64), questions, k, **how)
+        return self._find(rule, self._known(np.asarray(agents, np.int64)), questions, k, **how)
 
     def _find(
         self,
@@ -588,6 +622,8 @@ class MemoryStore:
             for first in range(0, len(at), size):
                 here = slice(first, first + size)
                 block = [(slab, rows[here], int(slab.used[rows[here]].max())) for slab, rows in pieces]
+                if not any(width for _, _, width in block):
+                    continue  # everything is forgotten
                 q = at[here]
                 c = self._candidates(rule, agents[q], block, queries[q], norms[q], kinds, cold, public)
                 if asked is not None:
@@ -629,7 +665,7 @@ class MemoryStore:
         if not (archetype >= 0).any():
             return
         shared: list[tuple[Slab | None, int]] = [(None, -1)] * len(agents)
-        for at, slab, rows in self._shared.groups(np.where(archetype >= 0, archetype, 2**31).astype(np.int64)):
+        for at, slab, rows in self._shared.groups(np.where(archetype >= 0, archetype.astype(np.int64), 2**31)):
             for i, row in zip(at.tolist(), rows.tolist(), strict=True):
                 shared[i] = slab, row
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -707,9 +743,11 @@ class MemoryStore:
             ids, both = c.ids[row, slots], np.array(pairs)
             at = np.minimum(np.searchsorted(ids, both), len(ids) - 1)
             a, b = slots[at[(ids[at] == both).all(axis=1)]].T
-            relevance = np.where(c.ok[row], c.relevance[row], 0.0)
-            np.maximum.at(out[row], a, relevance[b])
-            np.maximum.at(out[row], b, relevance[a])
+            relevance = np.where(c.ok[row], c.relevance[row], -np.inf)
+            near = np.full(len(c.ids[row]), -np.inf)
+            np.maximum.at(near, a, relevance[b])
+            np.maximum.at(near, b, relevance[a])
+            out[row] = np.where(np.isfinite(near), near, 0.0)
         return out
 
     def _chance(self, agents: Ids, ids: Ids) -> npt.NDArray[np.float64]:
@@ -761,9 +799,11 @@ class MemoryStore:
         self._log.append(LogPart(1, columns))
 
     def _touch(self, ids: Sequence[int], now: int) -> None:
-        if ids:
-            at, times = np.unique(np.array(ids, np.int64), return_counts=True)
-            c = self._columns
+        c = self._columns
+        # What an archetype's members share is not theirs to strengthen.
+        mine = [i for i in ids if c["agent"][i] >= 0]
+        if mine:
+            at, times = np.unique(np.array(mine, np.int64), return_counts=True)
             c["t_access"][at] = now
             c["n_access"][at] += times.astype(np.int32)
             c["strength"][at] = np.minimum(c["strength"][at] + times, STRONGEST)
@@ -813,7 +853,7 @@ class MemoryStore:
 
     def since_reflection(self, agent: int) -> list[Memory]:
         """Return an agent's records since its last reflection, at most ``reflect_over``; thoughts are left out."""
-        ids = self.ids_of(agent)
+        ids = self._without_probes(self.ids_of(agent))
         ids = ids[ids >= self._since[agent]]
         ids = ids[~_IS_THOUGHT[self._columns["kind"][ids]]]
         return [self.get(i) for i in ids[-self.settings.reflect_over :].tolist()]
@@ -834,6 +874,9 @@ class MemoryStore:
         Returns:
             What is wrong with each that is not possible; nothing was changed unless the list is empty.
         """
+        self._known(np.array([agent]))
+        if not self.settings.enabled:
+            return []
         faults = []
         trial = self._trial(agent)
         for operation in operations:
@@ -850,8 +893,9 @@ class MemoryStore:
         return []
 
     def _trial(self, agent: int) -> dict[str, Any]:
-        open_facts = {(f.subject, f.predicate): f for f in self.facts(agent)}
-        return {"core": dict(self._core.get(agent, {})), "tree": dict(self._tree.get(agent, {})), "facts": open_facts}
+        open_facts = {(f.subject, f.predicate): f for f in self._own_facts(agent)}
+        return {"core": dict(self._core.get(agent, {})), "tree": dict(self._tree.get(agent, {})), "facts": open_facts,
+                "n_agents": self.n_agents}  # fmt: skip
 
     def _carry_out(self, agent: int, operation: Operation) -> None:
         if operation.op == "NO_OP":
@@ -868,7 +912,7 @@ class MemoryStore:
             self._set_leaf(agent, rest, new)
         else:
             subject, predicate = rest.split("/", 1)
-            old_facts = self.facts(agent, symbol_of(subject), predicate)
+            old_facts = self._own_facts(agent, symbol_of(subject), predicate)
             if operation.op != "ADD" and old_facts:
                 self.close(old_facts[-1].id)
             if operation.op != "DELETE":
@@ -899,7 +943,8 @@ class MemoryStore:
             raise ParameterError("retention needs 'tau_steps', the τ of the retention curve in steps; set it")
         c = self._columns
         ages = (self.now - c["t_access"][ids]).astype(np.int64)
-        return retention(ages, c["strength"][ids].astype(np.float64), self.settings.tau_steps)
+        strength = np.minimum(c["strength"][ids].astype(np.float64), self.policy.levels)
+        return retention(ages, strength, self.settings.tau_steps)
 
     def forget(self) -> tuple[list[int], list[int]]:
         """Drop what is forgotten, then evict what is over the capacity; return both as ids, ascending.
@@ -977,10 +1022,10 @@ class MemoryStore:
 
     def summarise(self, agent: int, ids: Sequence[int], text: str) -> int | None:
         """Store the summary of an episode; its records turn cold. One record alone is no episode; it stays as it is."""
-        self._write(op="episode", agent=agent, refs=ids_text(ids))
-        self._end_episode(agent, ids)
         if len(ids) < 2:
+            self.end_episode(agent, ids)
             return None
+        self.end_episode(agent, ids, cold=True)
         importance = float(self._columns["importance"][list(ids)].max())
         (summary,) = self.add([NewMemory(
             agent, text, "summary", importance=importance, evidence=tuple(ids),
@@ -988,9 +1033,15 @@ class MemoryStore:
         )]).tolist()  # fmt: skip
         return int(summary)
 
-    def _end_episode(self, agent: int, ids: Sequence[int]) -> None:
-        self._episode[agent] = [i for i in self._episode[agent] if i not in set(ids)]
-        if len(ids) > 1:
+    def end_episode(self, agent: int, ids: Sequence[int], *, cold: bool = False) -> None:
+        """Close an episode; ``cold`` where a summary covers its records."""
+        self._write(op="episode", agent=agent, refs=ids_text(ids), flags=int(cold))
+        self._end_episode(agent, ids, cold)
+
+    def _end_episode(self, agent: int, ids: Sequence[int], cold: bool) -> None:
+        gone = set(ids)
+        self._episode[agent] = [i for i in self._episode[agent] if i not in gone]
+        if cold:
             self._columns["flags"][list(ids)] |= int(Flag.COLD)
 
     # -- log, digest, copies --------------------------------------------------------------------------------------
@@ -1015,6 +1066,8 @@ class MemoryStore:
 
         for row in rows_of(n, columns):
             op, agent, record = row["op"], row["agent"], row["id"]
+            if op in ("close", "flag") and not 0 <= record < len(self) + len(adds):
+                raise RunError(f"the log of memories changes record {record}, which is not there; it was altered")
             if op == "add":
                 if record != len(self) + len(adds):
                     raise RunError(f"the log of memories has record {record} where {len(self) + len(adds)} should be")
@@ -1037,7 +1090,7 @@ class MemoryStore:
             elif op in ("forget", "evict"):
                 self._leave(agent, np.array(ids_of_text(row["refs"]), np.int64))
             elif op == "episode":
-                self._end_episode(agent, ids_of_text(row["refs"]))
+                self._end_episode(agent, ids_of_text(row["refs"]), bool(row["flags"]))
             elif op == "archetype":
                 self._archetype[agent] = record
             elif op == "refused":
@@ -1096,7 +1149,7 @@ class MemoryStore:
             return {str(agent): value for agent, value in sorted(mapping.items()) if value}
 
         return {
-            "n_agents": self.n_agents, "now": self.now, "gathered": self._gathered.tolist(),
+            "n_agents": self.n_agents, "capacity": self.capacity, "now": self.now, "gathered": self._gathered.tolist(),
             "since": self._since.tolist(), "archetype": self._archetype.tolist(), "core": by_text(self._core),
             "tree": by_text(self._tree), "episode": by_text(self._episode), "refused": dict(self.refused),
         }  # fmt: skip
@@ -1119,7 +1172,7 @@ class MemoryStore:
         self._core = {int(k): dict(v) for k, v in state["core"].items()}
         self._tree = {int(k): dict(v) for k, v in state["tree"].items()}
         self._episode = defaultdict(list, {int(k): list(v) for k, v in state["episode"].items()})
-        self.refused, self.now = Counter(state["refused"]), int(state["now"])
+        self.refused, self.now, self.capacity = Counter(state["refused"]), int(state["now"]), int(state["capacity"])
 
     def owner_read_by(self, agent: int) -> int:
         """Return the owner of the shared records an agent reads; the agent itself where there is none."""

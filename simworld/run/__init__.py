@@ -13,10 +13,6 @@ from simworld.mind.llm import Speak
 from simworld.persona import Persona
 from simworld.run._export import FORMATS, export
 from simworld.run._load import Run, load_run
-from simworld.run._plan import Plan
-from simworld.run._prepare import Prepared, prepare, prepare_again, prepare_replay
-from simworld.run._rehearse import Estimate, Interval, ModelEstimate, rehearse
-from simworld.run._runner import Progress, execute, start_run
 from simworld.run._memories import (
     Asked,
     Found,
@@ -31,6 +27,10 @@ from simworld.run._memories import (
     said_by,
     search_memories,
 )
+from simworld.run._plan import Plan
+from simworld.run._prepare import Prepared, prepare, prepare_again, prepare_replay
+from simworld.run._rehearse import Estimate, Interval, ModelEstimate, rehearse
+from simworld.run._runner import Progress, execute, start_run
 from simworld.run._verify import Check, Verification, verify
 
 __all__ = [
@@ -170,7 +170,11 @@ def run(
 
 
 def _memory(memory: Mapping[str, Any] | bool | None) -> Mapping[str, Any] | None:
-    return {"enabled": memory} if isinstance(memory, bool) and not memory else None if memory is True else memory
+    if isinstance(memory, bool):
+        return None if memory else {"enabled": False}
+    if memory is not None and not isinstance(memory, Mapping):
+        raise ParameterError(f"memory takes its settings as a dict, or False for none, got {memory!r:.80}")
+    return memory
 
 
 def _models(model: str | Sequence[str] | Mapping[str, float]) -> Sequence[str]:

@@ -19,6 +19,7 @@ from simworld.memory import (
     Answer,
     AnswerView,
     Embedder,
+    EmbedderIdentity,
     Entry,
     Hit,
     IndexDoubt,
@@ -32,6 +33,7 @@ from simworld.memory import (
     build_index,
     drop_index,
     open_index,
+    quantised,
     replay,
 )
 from simworld.mind import Mind, Question, RuleMind
@@ -40,7 +42,7 @@ from simworld.rng import Chance
 from simworld.run._frames import memory_parts
 from simworld.run._indexed import what_is_indexed
 from simworld.run._load import Run
-from simworld.run._prepare import prepare_again
+from simworld.run._prepare import prepare_again, service_in
 from simworld.run._vectors import Embedders
 from simworld.scenario import load, resolve
 from simworld.schema import Refusal
@@ -205,23 +207,30 @@ def rebuild_index(
 
 
 def open_or_rebuild(run: Run, *, progress: Callable[[int, int], None] | None = None) -> tuple[MemoryIndex, str]:
-    """Open the index of a run; on any doubt write it anew. Return it, and what was doubted."""
-    identity = settings_identity(run)
+    """Open the index of a run; on any doubt write it anew. Return it, and what was doubted.
+
+    An index that was made with another embedder (`rebuild_index`) is opened as it is.
+    """
     doubt = ""
     for _ in range(2):
         try:
-            return open_index(index_folder(run), source=source_of(run), identity=identity), doubt
+            return open_index(index_folder(run), source=source_of(run), identity=index_identity(run)), doubt
         except IndexDoubt as error:
             doubt = doubt or str(error)
             drop_index(index_folder(run))
             rebuild_index(run, progress=progress)
-    return open_index(index_folder(run), source=source_of(run), identity=identity), doubt
+    return open_index(index_folder(run), source=source_of(run), identity=index_identity(run)), doubt
 
 
-def settings_identity(run: Run) -> dict[str, Any]:
-    """Return whose vectors a run's index has."""
+def index_identity(run: Run) -> dict[str, Any]:
+    """Return whose vectors a run's index has: what it says of itself, else the run's own embedder."""
     settings_of(run)
-    return dict(run.manifest["memory"]["embedder"])
+    own = dict(run.manifest["memory"]["embedder"])
+    try:
+        said = json.loads((index_folder(run) / "index.json").read_text("utf-8"))
+        return EmbedderIdentity.model_validate(said["identity"]).model_dump()
+    except (OSError, ValueError, KeyError, TypeError):
+        return own
 
 
 class Found(NamedTuple):
@@ -241,6 +250,7 @@ def search_memories(
     agents: Mapping[int, Sequence[int]] | None = None,
     kinds: Sequence[str] | None = None,
     until: int | None = None,
+    service: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Found]:
     """Search the memories of finished or unfinished runs by meaning, as far as their embedder knows any.
@@ -252,6 +262,7 @@ def search_memories(
         agents: by the place of a run in ``runs``, whose memories; all when left out.
         kinds: kinds of record; all when None.
         until: last step at which a record may have been stored.
+        service: how a provider's embedder is reached, where it differs from the run's.
         progress: called while an index is written.
 
     Raises:
@@ -259,7 +270,7 @@ def search_memories(
     """
     if not text.strip():
         raise ParameterError("there is nothing to search for; give some words")
-    identities = [settings_identity(run) for run in runs]
+    identities = [index_identity(run) for run in runs]
     for run, identity in zip(runs, identities, strict=True):
         if identity != identities[0]:
             raise UsageError(
@@ -267,7 +278,7 @@ def search_memories(
                 f"{identities[0]['name']!r}; vectors of two embedders cannot be compared, search them apart"
             )
     found: list[Found] = []
-    query = query_vector(runs[0], text)
+    query = query_vector(runs[0], text, identities[0], service)
     for at, run in enumerate(runs):
         index, _ = open_or_rebuild(run, progress=progress)
         with index:
@@ -278,16 +289,15 @@ def search_memories(
     return sorted(found, key=lambda f: (-f.hit.cosine, f.run.path.name, f.hit.id))[:k]
 
 
-def query_vector(run: Run, text: str) -> Any:
-    """Return the vector of a question; an embedder that is not exact may have to be asked for it."""
-    own = embedder_of(run)
-    if own.is_exact:
-        return own.embed([text])[0]
-    inner = Embedders(Service.model_validate(run.manifest.get("service", {})))
+def query_vector(run: Run, text: str, identity: Mapping[str, Any], service: Mapping[str, Any] | None = None) -> Any:
+    """Return the vector of a question by the embedder of an index; a provider's may have to be asked for it."""
+    reach = Service.model_validate({**service_in(run.manifest), **(service or {})})
+    made = Embedders(reach, dimensions=int(identity["dimensions"]))
     try:
-        return inner(settings_of(run).embedder).embed([text])[0]
+        vectors, norms = quantised(made(str(identity["name"])).embed([text]))
     finally:
-        inner.close()
+        made.close()
+    return np.asarray(vectors[0] / max(float(norms[0]), 1.0), np.float32)
 
 
 # -- by asking ----------------------------------------------------------------------------------------------------
@@ -321,6 +331,7 @@ def ask(
     service: Mapping[str, Any] | None = None,
     policy: str | None = None,
     k: int | None = None,
+    public: bool = False,
 ) -> Asked:
     """Ask an agent of a recorded run something, as it was after a step; nothing in the run's folder changes.
 
@@ -334,6 +345,7 @@ def ask(
         model: a language model instead of the agent's mind.
         service: how models are reached: fields of `simworld.mind.llm.Service`.
         policy, k: how memory is searched; as the run did by default.
+        public: whether private memories are left out; whoever asks sees them otherwise.
 
     Raises:
         UsageError: no such agent or step, or the model cannot be used.
@@ -346,12 +358,12 @@ def ask(
     own = embedder_of(run)
     embed: Embedder = own
     if not own.is_exact:
-        reach = Service.model_validate({**run.manifest.get("service", {}), **(service or {})})
-        inner = Embedders(reach)
+        reach = Service.model_validate({**service_in(run.manifest), **(service or {})})
+        inner = Embedders(reach, dimensions=own.identity.dimensions)
         embed = Fallback(own, lambda: inner(settings_of(run).embedder))
     try:
         store = remembered(run, step, embed)
-        found = store.retrieve([who], [question], policy=policy, k=k)[0]
+        found = store.retrieve([who], [question], policy=policy, k=k, public=public)[0]
     finally:
         if inner is not None:
             inner.close()
@@ -428,7 +440,7 @@ def _label_of(run: Run, who: int) -> str | None:
     return None if label in policies else str(label)
 
 
-def embedder_named(name: str) -> tuple[Embedder, Embedders]:
+def embedder_named(name: str, service: Mapping[str, Any] | None = None) -> tuple[Embedder, Embedders]:
     """Return an embedder by name, and what closes it."""
-    made = Embedders(Service())
+    made = Embedders(Service.model_validate(service or {}))
     return made(name), made

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simworld.errors import CorruptRunError, ParameterError
+from simworld.memory import embedder
 from simworld.mind.llm import Asking, Rehearsed, Service, Speak, Switchboard
 from simworld.observe import Observer, observer
 from simworld.persona import Persona, read_cast
@@ -136,8 +137,10 @@ def prepare(
             plan, Switchboard(reach, speak=speak, is_waiting=True), rehearsed=rehearsed, stand_in=stand_in
         )
         embed = Embedders(reach)
+        # A rehearsal asks nobody: what comes to mind may differ, what it costs does not.
+        make = embed if rehearsed is None else lambda _: embedder("hashed")
         society = cls(
-            rng=seed, graph=graph, personas=personas, mind=seating, memory=plan.memory, embed=embed,
+            rng=seed, graph=graph, personas=personas, mind=seating, memory=plan.memory, embed=make,
             **dict(params or {}),
         )  # fmt: skip
         if personas is not None and not cls.with_personas:
@@ -157,7 +160,7 @@ def prepare(
             ("cast", cast),
             ("model", models or None),
             ("seat", seats or None),
-            ("memory", memory or None),
+            ("memory", {**(memory or {})}.keys() - {"enabled", "reflection"} or None),
         ):
             if value is not None:
                 raise ParameterError(f"a plain Mesa model takes no {what}; leave it out")
@@ -256,7 +259,7 @@ def prepare_again(
     if issubclass(cls, World):
         inputs = load_inputs(path, plan, cls.directed)
         people = None if inputs.personas is None else list(inputs.personas)
-        reach: Service = checked_params(Service, {**contents.manifest.get("service", {}), **(service or {})})
+        reach: Service = checked_params(Service, {**service_in(contents.manifest), **(service or {})})
         seating = Seating(plan, Switchboard(reach, speak=speak, is_waiting=True, only_tape=only_tape or plan.is_replay))
         embed = Embedders(reach, path / "journal.sqlite", only_tape=only_tape or plan.is_replay)
         society = cls(
@@ -271,6 +274,11 @@ def prepare_again(
     is_changed = ref.content_hash() != plan.content_hash
     observing = make_observers(own, plan.observers)
     return Prepared(ref.name, plan, inputs, society, observing, is_changed, seating, embed)
+
+
+def service_in(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the models of a run, or its embedder alone, were last reached."""
+    return dict(manifest.get("service") or manifest.get("memory", {}).get("service") or {})
 
 
 def prepare_replay(path: Path, scenario: str, **changes: Any) -> Prepared:

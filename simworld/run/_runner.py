@@ -128,6 +128,8 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
         # Said here, so that nobody takes an index for all there is.
         index = {"records": len(ids), "left_out": len(store) - len(ids), "why": why}
         manifest["memory"] = {"settings": store.settings.model_dump(mode="json"), "embedder": identity, "index": index}
+        if prepared.embed is not None and (reached := prepared.embed.reached) is not None:
+            manifest["memory"]["service"] = reached
     if board is not None and prepared.seating is not None and prepared.seating.book is not None:
         reached = board.service.model_dump(mode="json")
         reached["api_base"] = {name: without_credentials(url) for name, url in reached["api_base"].items()}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from simworld.errors import CorruptRunError, ParameterError, TapeError
 from simworld.memory import Embedder, EmbedderIdentity, check_identity, embedder
-from simworld.mind.llm import LiteLLMEmbedder, Service
+from simworld.mind.llm import LiteLLMEmbedder, Service, without_credentials
 from simworld.run._store import transaction, writing
 
 OWN = ("hashed", "chroma-default", "sentence-transformers/")
@@ -76,6 +76,8 @@ class RecordedEmbedder:
 
     def keep(self, journal: Path) -> None:
         """Write to this journal from now on, and what came before."""
+        if self._inner is None:
+            self._fresh = dict(self._known)
         self._journal = journal
         with writing(journal), contextlib.closing(_connect(journal)) as db:
             db.executescript(_TABLES)
@@ -136,13 +138,30 @@ def recorded_vectors(journal: Path) -> tuple[EmbedderIdentity | None, dict[bytes
         raise CorruptRunError(f"{journal} cannot be read: {error}") from error
     if row is None:
         return None, {}
+    if any(len(vector) != 4 * row[1] for vector in known.values()):
+        raise CorruptRunError(f"{journal} holds vectors that are not of {row[1]} dimensions; it was altered")
     return EmbedderIdentity(name=row[0], dimensions=row[1], normalised=bool(row[2])), known
 
 
 class Embedders:
     """Makes the embedder of one run by its name; the one it made waits for the run's journal (`keep`)."""
 
-    def __init__(self, service: Service, journal: Path | None = None, *, only_tape: bool = False) -> None:
+    def __init__(
+        self,
+        service: Service,
+        journal: Path | None = None,
+        *,
+        only_tape: bool = False,
+        dimensions: int | None = None,
+    ) -> None:
+        """
+        Args:
+            service: how a provider is reached.
+            journal: holds vectors already.
+            only_tape: whether nothing but the journal may answer.
+            dimensions: numbers in a vector, where somebody knows them; else a model is asked.
+        """
+        self._dimensions = dimensions
         self._service = service
         self._journal = journal
         self._only_tape = only_tape
@@ -159,7 +178,7 @@ class Embedders:
         if identity is not None and self._only_tape:
             self.made = RecordedEmbedder(None, identity, known)
             return self.made
-        inner = self._inner(name, None if identity is None else identity.dimensions)
+        inner = self._inner(name, self._dimensions if identity is None else identity.dimensions)
         if inner.is_exact:
             return inner
         if identity is not None:
@@ -189,6 +208,14 @@ class Embedders:
             self._model = None
 
     def keep(self, journal: Path) -> None:
-        """Keep in this journal what the embedder is asked, where that is needed."""
-        if self.made is not None and not self._only_tape:
+        """Keep in this journal what the embedder is asked, where that is needed; of a repeated tape, what it knew."""
+        if self.made is not None:
             self.made.keep(journal)
+
+    @property
+    def reached(self) -> dict[str, Any] | None:
+        """How a provider was reached, for the manifest; None where none was."""
+        if self.made is None:
+            return None
+        said = self._service.model_dump(mode="json")
+        return {**said, "api_base": {name: without_credentials(url) for name, url in said["api_base"].items()}}

@@ -29,19 +29,20 @@ from simworld.memory import (
     ReflectionView,
     usable,
 )
-from simworld.mind import Mind, Waiting, uniform_policy
+from simworld.mind import Mind, uniform_policy
 from simworld.persona import Persona
 from simworld.rng import Chance
 from simworld.schema import Refusal
 from simworld.world._table import Table
 
 type Ids = npt.NDArray[np.int64]
-type Recall = str | Sequence[str] | Callable[[int], str] | None
-"""What agents look for in their memory: one question for all, one each, or a function of the agent's id. An empty one
-looks for nothing, but lets a policy read insights and facts; None leaves memory out."""
+type Recall = str | Sequence[str] | Callable[[int], str] | Sequence[Recollection] | None
+"""What agents look for in their memory: one question for all, one each, or a function of the agent's id; or what they
+found already. An empty one looks for nothing, but lets a policy read insights and facts; None leaves memory out."""
 
 MODEL_ABOVE = 0.6
 """Importance by rule above which ``importance = "hybrid"`` asks a model. [design]"""
+NULL_RECALL = {"policy": "random_retrieval"}
 FOCAL = 3
 """Focal memories whose neighbours a reflection sees too (Park et al. 2023: three questions)."""
 
@@ -65,6 +66,7 @@ class Remembering:
     # What the World has, for the type checker.
     table: Table
     chance: Chance
+    policies: Mapping[str, Any]
     personas: list[Persona] | None
     notes: list[str]
     decide: Callable[..., Any]
@@ -125,7 +127,8 @@ class Remembering:
 
     def name_of(self, agent: int) -> str:
         """Return an agent's name, ``agent 3`` where there are no personas."""
-        return f"agent {agent}" if self.personas is None or agent < 0 else self.personas[agent].name
+        people = self.personas or ()
+        return people[agent].name if 0 <= agent < len(people) else f"agent {agent}"
 
     def _remember_lives(self, first: int) -> None:
         """Give agents from ``first`` on what they have lived through: formative memories, their secrets private."""
@@ -170,20 +173,22 @@ class Remembering:
         """
         ids = np.asarray(who, np.int64)
         questions = self._questions(ids, recall)
-        asked = np.array([i for i, q in enumerate(questions) if q], np.int64)
-        occurrences = how.pop("occurrences", None)
-        found = self.memory.retrieve(
-            ids[asked], [questions[i] for i in asked.tolist()], touch=True, purpose=purpose,
-            occurrences=None if occurrences is None else [int(occurrences[i]) for i in asked.tolist()], **how,
-        )  # fmt: skip
-        out: list[Any] = [None] * len(ids)
-        for i, one in zip(asked.tolist(), found, strict=True):
-            out[i] = one
-        for i, agent in enumerate(ids.tolist()):
-            out[i] = out[i] or self.memory.only_reading(agent)
+        turns = np.broadcast_to(np.asarray(how.pop("occurrences", 0)), len(ids))
+        is_null = np.array([self.mind_of(i).label == "null" for i in ids.tolist()], bool)
+        out = [self.memory.only_reading(agent) for agent in ids.tolist()]
+        looks = np.array([bool(q) for q in questions], bool)
+        # The null recalls at random: what it does must not depend on a policy of retrieval.
+        for at, policy in ((np.flatnonzero(looks & ~is_null), {}), (np.flatnonzero(looks & is_null), NULL_RECALL)):
+            if len(at):
+                found = self.memory.retrieve(
+                    ids[at], [questions[i] for i in at.tolist()], touch=True, purpose=purpose,
+                    occurrences=turns[at].tolist(), **{**how, **policy},
+                )  # fmt: skip
+                for i, one in zip(at.tolist(), found, strict=True):
+                    out[i] = one
         return out
 
-    def _questions(self, ids: Ids, recall: Recall) -> list[str]:
+    def _questions(self, ids: Ids, recall: Any) -> list[str]:
         if recall is None or isinstance(recall, str):
             return [recall or ""] * len(ids)
         if callable(recall):
@@ -196,19 +201,11 @@ class Remembering:
         """Return what goes with a question to agents: None where nothing is remembered or asked for."""
         if recall is None or not self._memory_kept:
             return None
-        turns = np.broadcast_to(np.asarray(occurrences), len(ids))
-        questions = self._questions(ids, recall)
-        is_null = np.array([self.mind_of(i).label == "null" for i in ids.tolist()], bool)
-        if not is_null.any():
-            return self.recall(ids, questions, purpose=purpose, occurrences=turns)
-        # The null recalls at random: what it does must not depend on a policy of retrieval.
-        out: list[Any] = [None] * len(ids)
-        for at, how in ((np.flatnonzero(~is_null), {}), (np.flatnonzero(is_null), {"policy": "random_retrieval"})):
-            asked = [questions[i] for i in at.tolist()]
-            found = self.recall(ids[at], asked, purpose=purpose, occurrences=turns[at], **how)
-            for i, one in zip(at.tolist(), found, strict=True):
-                out[i] = one
-        return out
+        if isinstance(recall, list | tuple) and all(isinstance(one, Recollection) for one in recall):
+            if len(recall) != len(ids):
+                raise ParameterError(f"{len(recall)} recollections for {len(ids)} agents; give one each")
+            return list(recall)
+        return self.recall(ids, recall, purpose=purpose, occurrences=np.broadcast_to(np.asarray(occurrences), len(ids)))
 
     # -- looking back ---------------------------------------------------------------------------------------------
 
@@ -223,6 +220,8 @@ class Remembering:
         self.commit_memories()
         due = self.memory.due_reflection()
         due = due[np.isin(due, self.ids if who is None else np.asarray(who))]
+        if not len(due):
+            return {}
         views = {agent: self._look_back(agent) for agent in due.tolist()}
         answers = self.decide(Reflection, due, views.__getitem__, recall="")
         drawn: dict[int, list[int]] = {}
@@ -259,7 +258,10 @@ class Remembering:
         for insight in kept:
             cited = [memory.get(i) for i in sorted(set(insight.evidence))]
             subject, predicate, value = common(cited)
-            same = [m for m in memory.insights(agent, subject) if predicate and m.predicate == predicate]
+            same = [
+                m for m in memory.insights(agent, subject)
+                if predicate and m.predicate == predicate and m.agent == agent
+            ]  # fmt: skip
             if any(m.text == insight.insight for m in memory.insights(agent)):
                 continue
             if not same and memory.says_already(agent, insight.insight):
@@ -301,10 +303,11 @@ class Remembering:
         }
         for agent, ids in over.items():
             if len(ids) == 1:
-                memory.summarise(agent, ids, "")
+                memory.end_episode(agent, ids)
         summaries: dict[int, int] = {}
         for agent, answer in self.decide(Consolidation, long, views.__getitem__, recall="").pairs():
             if isinstance(answer, Refusal):
+                memory.end_episode(agent, over[agent])  # or it would grow with every attempt
                 continue
             made = memory.summarise(agent, over[agent], answer.summary)
             if made is not None:
@@ -319,10 +322,11 @@ class Remembering:
         memory = self.memory
         waiting = memory.waiting()
         hybrid = memory.settings.importance == "hybrid"
+        by_rule = {"rules", "null", "human", *self.policies}
         by_agent: dict[int, list[NewMemory]] = {}
         for new, importance in waiting:
             is_asked = new.importance is None and new.agent >= 0 and (not hybrid or importance > MODEL_ABOVE)
-            if is_asked and isinstance(self.mind_of(new.agent), Waiting):
+            if is_asked and self.mind_of(new.agent).label not in by_rule:
                 by_agent.setdefault(new.agent, []).append(new)
         ids = np.array(sorted(by_agent), np.int64)
         if not len(ids):

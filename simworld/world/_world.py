@@ -660,6 +660,8 @@ def checked_params[R: Record](cls: type[R], given: Mapping[str, Any]) -> R:
         if first["type"] == "missing":
             raise ParameterError(f"parameter {name!r} has no default and was not given") from None
         about = f" ({field.description})" if field is not None and field.description else ""
+        if not first["loc"]:
+            raise ParameterError(f"{cls.__name__}: {first['msg']}") from None
         raise ParameterError(f"parameter {name} = {first['input']!r}: {first['msg']}{about}") from None
 
 

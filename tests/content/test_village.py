@@ -904,14 +904,14 @@ def test_retrieval_by_name(options: dict[str, Any], policy: str) -> None:
     assert expiry == (30 * 24 * 6 if options.get("rules") == "released_code" else None)
 
 
+@pytest.mark.slow
 def test_retrieval_matters() -> None:
     """With the latest ten records only, news is soon out of mind; it spreads less than by the paper's rule."""
     informed = {}
     for policy in ("paper", "recent"):
-        worlds = [village(rng=seed, memory={"policy": policy}) for seed in (1, 2)]
-        for world in worlds:
-            advance(world, 55)
-        informed[policy] = sum(len(s) for world in worlds for s in known_by(world))
+        world = village(rng=1, memory={"policy": policy})
+        advance(world, 50)
+        informed[policy] = sum(len(s) for s in known_by(world))
     assert informed["recent"] < 0.5 * informed["paper"]
 
 
@@ -923,9 +923,12 @@ def test_the_best_of_memories_is_told_for_certain_under_every_policy(policy: str
     assert rules.COEFFICIENTS["full_score"] == pytest.approx(sum(POLICIES[policy].weights.values()))
 
 
-@pytest.mark.xfail(reason="the README says that under the null what comes to mind is drawn at random; it is 'paper'")
-def test_the_null_recalls_at_random() -> None:
-    assert village(mind="null", n_agents=4).memory.policy.name == "random_retrieval"
+def test_the_null_recalls_at_random(tmp_path: Path) -> None:
+    """Whatever the policy; rule minds recall by it."""
+    for mind, policy in [("null", "random_retrieval"), ("rules", "paper")]:
+        run = sw.run("village", mind=mind, n_agents=4, steps=2, out=tmp_path / mind)
+        recalled = run.memory.filter(pl.col("op") == "recall")["data"].to_list()
+        assert {json.loads(data)["policy"] for data in recalled} == {policy}
 
 
 # Who one is -----------------------------------------------------------------------------------------------------------
@@ -975,6 +978,7 @@ def test_traits_that_nobody_reads_change_nothing(letter: str) -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mind", ["rules", "null"])
 def test_the_conscientious_plan_to_come(mind: str) -> None:
     text = "0: A quiz [day 1 21:00-22:00 at the Moot Hall]"
@@ -999,7 +1003,7 @@ def test_the_conscientious_plan_to_come(mind: str) -> None:
 def test_ones_place_in_the_list_is_no_advantage() -> None:
     begun = np.zeros(12)
     for seed in range(3):
-        world = World(rng=seed, personas=alike(12), n_agents=12, news=FOX)
+        world = World(rng=seed, personas=alike(12, values=(5.0,)), n_agents=12, news=FOX)
         advance(world, 40)
         begun += np.bincount(world.tables["conversations"]["first"], minlength=12)
     first, last = begun[:6].sum(), begun[6:].sum()
@@ -1082,6 +1086,28 @@ def test_an_event_before_dawn_is_attended() -> None:
     assert 0 in going(world, 0, "attended")
 
 
+@pytest.mark.xfail(reason="an event that is dropped for an earlier one still bars a later one (Village.appointments)")
+def test_of_three_events_in_a_row_the_first_and_the_last_are_attended() -> None:
+    hours = ["10:00-12:00", "11:00-14:00", "13:00-15:00"]
+    text = "; ".join(f"0: Event {i} [day 1 {h} at place {i}]" for i, h in enumerate(hours))
+    world = World(rng=1, personas=alike(2), n_agents=2, news=text, step_minutes=60)
+    advance(world, 10)
+    assert json.loads(world.table["going"][0]) == [0, 1, 2]
+    assert json.loads(world.table["attended"][0]) == [0, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="chances to talk, rests and cooldowns count in steps: at 30 minutes a step a day has a third "
+                          "of the conversations, and news reaches a third of the people")  # fmt: skip
+def test_the_length_of_a_step_is_no_knob_for_the_speed_of_news() -> None:
+    talks = {}
+    for minutes in (10, 30):
+        world = village(step_minutes=minutes)
+        advance(world, 12 * 60 // minutes)
+        talks[minutes] = world.tables["conversations"].n
+    assert talks[30] > 0.6 * talks[10]
+
+
 def test_who_works_then_does_not_go() -> None:
     """A quiz on Monday at noon: whoever works elsewhere has a conflict, and says so."""
     world = village(news="odile: A tasting [day 1 15:00-16:00 at the Quince Café]")
@@ -1120,7 +1146,7 @@ def test_who_joins_lives_a_day_too() -> None:
 def test_news_of_any_length_can_be_thought_about() -> None:
     word = "word" * 130
     world = World(rng=1, personas=alike(4), n_agents=4, news=f"0: {word}", memory={"reflect_at": 1.0})
-    advance(world, 12)
+    advance(world, 30)
 
 
 # The same again -------------------------------------------------------------------------------------------------------

@@ -119,11 +119,11 @@ from simworld.rng import Chance
 draw = random.Random(4)
 words = [f"{a}{b}" for a in ("bread", "mill", "fox", "río") for b in ("", "er", "s", "ing")]
 settings = MemorySettings(tau_steps=3.0, forgetting="bernoulli", capacity=40, episodes=True)
-store, logs = MemoryStore(300, settings, chance=Chance(6)), hashlib.blake2b()
+store, logs = MemoryStore(120, settings, chance=Chance(6)), hashlib.blake2b()
 for t in range(4):
     store.now = t
-    store.retrieve(range(300), [draw.choice(words)] * 300, touch=True)
-    for agent in range(300):
+    store.retrieve(range(120), [draw.choice(words)] * 120, touch=True)
+    for agent in range(120):
         for turn in range(draw.randint(1, 20)):
             store.remember(NewMemory(agent, " ".join(draw.sample(words, 4)), "event", order=turn))
     store.commit()
@@ -132,7 +132,7 @@ for t in range(4):
     logs.update(repr((n, {k: getattr(v, "tolist", lambda: v)() for k, v in columns.items()})).encode())
 seen = hashlib.blake2b()
 for policy in POLICIES:
-    found = store.find(list(range(300)) * 2, [draw.choice(words) for _ in range(600)], policy=policy, k=7)
+    found = store.find(list(range(120)) * 2, [draw.choice(words) for _ in range(240)], policy=policy, k=7)
     for array in (found.ids, found.scores, *found.parts.values()):
         seen.update(array.tobytes())
 print(store.digest(), logs.hexdigest(), seen.hexdigest())

@@ -98,7 +98,8 @@ class Circle(sw.World):
             self.emit("give", agent=i, target=j, value=amount, text=getattr(answer, "words", ""),
                       data={"decision": "Share", "occurrence": 0})
             text = f"{self.name_of(i)} gave me {amount:.2f} of a loaf on day {t}."
-            self.remember(j, text, "event", subject=i, predicate="gave", value=amount, source=i, place=f"house {t // 3}")
+            self.remember(j, text, "event", subject=i, predicate="gave", value=amount, source=i,
+                          place=f"house {t // 3}")
         self.commit_memories()
         self.reflect()
         self.consolidate(everything=t % 6 == 0)

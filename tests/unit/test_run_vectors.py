@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import simworld as sw
-from simworld.errors import ModelError, ParameterError, RunError
+from simworld.errors import CorruptRunError, ModelError, ParameterError, SimworldError
 from simworld.mind.llm import KEY_VARIABLE
 from simworld.run import Run, ask, load_run, memory_of, rehearse, remembered, search_memories
 from tests.server import ModelServer
@@ -130,9 +130,26 @@ def test_a_new_question_reaches_the_embedder(whole: Run, server: ModelServer) ->
 def test_a_new_question_is_embedded_where_the_user_says(whole: Run, server: ModelServer) -> None:
     before, sent = hashes(whole.path), server.app.n
     found = ask(whole, 0, "Is the feast at the mill?", service={"api_base": {"": server.base}})
-    assert server.app.n == sent + 1
+    assert server.app.n - sent in (1, 2)  # one of them for "dimensions", which the journal knows already
     assert any("feast" in m.text for m in found.cited)
     assert hashes(whole.path) == before
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the dimensions of a new question are not compared with the run's (_memories.py Fallback)"
+)
+@pytest.mark.parametrize("how", ["ask", "search"])
+def test_a_question_in_other_dimensions_is_refused(circle: str, server: ModelServer, tmp_path: Path, how: str) -> None:
+    run = sw.run(circle, out=tmp_path / "run", model="local/x", **call_of(server.base, steps=2))
+    search_memories([run], "bread", 1)
+    server.app.behaviour.faults = {"wrong_dimension": 1.0}
+    question = f"What is new to {how}?"
+    look = {"ask": lambda: ask(run, 0, question, model="local/x"), "search": lambda: search_memories([run], question)}
+    try:
+        with pytest.raises(SimworldError, match="dimensions"):
+            look[how]()
+    finally:
+        server.app.behaviour.faults = {}
 
 
 def test_a_society_with_a_model_knows_its_server(circle: str, server: ModelServer, tmp_path: Path) -> None:
@@ -152,26 +169,32 @@ def test_a_question_nobody_can_embed_is_one_line(circle: str, tmp_path: Path) ->
     assert hashes(run.path) == before
 
 
-@pytest.mark.parametrize(
-    "statement",
-    ["UPDATE embedder SET name = 'local/other'", "UPDATE embedder SET dimensions = 7"],
-)
-def test_another_embedder_than_the_journals_refuses(
-    circle: str, server: ModelServer, tmp_path: Path, statement: str
-) -> None:
-    out = begin_and_cut(circle, tmp_path / "run", 2, **call_of(server.base))
+def cut_and_altered(circle: str, server: ModelServer, out: Path, statement: str) -> Path:
+    begin_and_cut(circle, out, 2, **call_of(server.base))
     with contextlib.closing(sqlite3.connect(out / "journal.sqlite")) as db, db:
         db.execute(statement)
-    with pytest.raises((ParameterError, ModelError, RunError), match="dimensions") as caught:
+    return out
+
+
+def test_another_embedder_than_the_journals_refuses(circle: str, server: ModelServer, tmp_path: Path) -> None:
+    out = cut_and_altered(circle, server, tmp_path / "run", "UPDATE embedder SET name = 'local/other'")
+    with pytest.raises(ParameterError, match=r"embedded by 'local/other'.*cannot be compared") as caught:
         sw.resume(out, service={"api_base": {"": server.base}})
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.xfail(strict=True, reason="vectors of the journal are not compared with its dimensions (_vectors.py:114)")
+def test_a_journal_at_odds_with_itself_is_corrupt(circle: str, server: ModelServer, tmp_path: Path) -> None:
+    out = cut_and_altered(circle, server, tmp_path / "run", "UPDATE embedder SET dimensions = 7")
+    with pytest.raises(CorruptRunError):
+        sw.resume(out, service={"api_base": {"": server.base}})
+
+
 def test_a_server_with_other_dimensions_refuses(circle: str, server: ModelServer, tmp_path: Path) -> None:
     out = begin_and_cut(circle, tmp_path / "run", 2, **call_of(server.base))
-    with ModelServer(faults={"wrong_dimension": 1.0}) as other:
-        with pytest.raises(ModelError, match=f"7 dimensions, those before had {DIMENSIONS}"):
-            sw.resume(out, service={"api_base": {"": other.base}, **QUICK})
+    said = f"7 dimensions, those before had {DIMENSIONS}"
+    with ModelServer(faults={"wrong_dimension": 1.0}) as other, pytest.raises(ModelError, match=said):
+        sw.resume(out, service={"api_base": {"": other.base}, **QUICK})
 
 
 def test_a_server_that_is_down_leaves_no_folder(circle: str, tmp_path: Path) -> None:
@@ -209,6 +232,8 @@ def test_the_key_is_nowhere_in_the_folder(
         run = sw.run(circle, out=tmp_path / "run", **call_of(server.base, name, steps=2))
         assert server.app.authorizations == {f"Bearer {key}"}
         assert key.encode() not in everything_under(run.path)
+        monkeypatch.setenv(variable, "sk-other")
+        monkeypatch.delenv(KEY_VARIABLE, raising=False)  # a password in the address and a key exclude each other
         base = server.base.replace("http://", f"http://user:{key}@")
         run = sw.run(circle, out=tmp_path / "second", model="local/x", **call_of(base, name, steps=1))
         assert key.encode() not in everything_under(run.path)

@@ -173,7 +173,7 @@ def test_no_memory_and_no_reflection() -> None:
         world.run_for(5)
     assert not dull.memory.is_kind("reflection").any()
     assert wise.memory.is_kind("reflection").any()
-    assert len(dull.memory) > 50
+    assert len(dull.memory) > 30
 
 
 def test_settings_that_there_are_not_and_societies_without_memory() -> None:
