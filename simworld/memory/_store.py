@@ -175,16 +175,24 @@ class MemoryStore:
         """
         if not 0 <= record < len(self):
             raise ParameterError(f"no memory {record!r}; this store has 0 to {len(self) - 1}")
-        c, i = self._columns, record
+        return self.get_all(np.array([record], np.int64))[0]
+
+    def get_all(self, records: Ids) -> list[Memory]:
+        """Return records by their ids, which exist; one look at each column instead of one a record."""
+        if not len(records):
+            return []
         s = self._symbols
-        return Memory(
-            i, int(c["agent"][i]), KINDS[c["kind"][i]], self._texts[i], int(c["t_created"][i]), int(c["t_event"][i]),
-            int(c["t_access"][i]), int(c["n_access"][i]), float(c["importance"][i]), float(c["strength"][i]),
-            float(c["value"][i]), int(c["source"][i]), s[c["subject"][i]], symbol_text(s[c["predicate"][i]]),
-            s[c["object"][i]], symbol_text(s[c["place"][i]]), int(c["valid_from"][i]), int(c["valid_to"][i]),
-            int(c["t_closed"][i]), int(c["depth"][i]), int(c["flags"][i]), self._refs.get(i, ()),
-            self._links.get(i, ()),
-        )  # fmt: skip
+        column = {name: self._columns[name].take(records).tolist() for name in _COLUMNS}
+        column["kind"] = [KINDS[k] for k in column["kind"]]
+        for name in SYMBOLS:
+            column[name] = [s[code] for code in column[name]]
+        for name in ("predicate", "place"):
+            column[name] = [symbol_text(symbol) for symbol in column[name]]
+        ids = records.tolist()
+        column["id"], column["text"] = ids, [self._texts[i] for i in ids]
+        column["evidence"] = [self._refs.get(i, ()) for i in ids]
+        column["links"] = [self._links.get(i, ()) for i in ids]
+        return list(map(Memory._make, zip(*(column[name] for name in Memory._fields), strict=True)))
 
     def data(self, record: int) -> dict[str, Any]:
         """Return what else was kept with a record."""
@@ -216,14 +224,14 @@ class MemoryStore:
 
     def records(self, agent: int) -> list[Memory]:
         """Return what an agent has in its index, in order of storing."""
-        return [self.get(i) for i in self.ids_of(agent).tolist()]
+        return self.get_all(self.ids_of(agent))
 
     def recent(self, agent: int, n: int, kinds: Iterable[str] | None = None) -> list[Memory]:
         """Return an agent's latest ``n`` records of these kinds (all when None), in order of storing."""
         ids = self._without_probes(self.ids_of(agent))
         if kinds is not None:
             ids = ids[np.isin(self._columns["kind"][ids], [CODES[k] for k in kinds])]
-        return [self.get(i) for i in ids[-n:].tolist()] if n > 0 else []
+        return self.get_all(ids[-n:]) if n > 0 else []
 
     def _without_probes(self, ids: Ids) -> Ids:
         return np.asarray(ids[self._columns["flags"][ids] & int(Flag.PROBE) == 0])
@@ -257,23 +265,23 @@ class MemoryStore:
         """Return an agent's reflections that hold and are not stale, about somebody or all; newest first."""
         ids = self._where(agent, "reflection", subject, None)
         ids = ids[self._holds(ids) & (self._columns["flags"][ids] & Flag.STALE == 0)]
-        return tuple(self.get(i) for i in ids[::-1].tolist())
+        return tuple(self.get_all(ids[::-1]))
 
     def about(self, agent: int, subject: Symbol, predicate: str | None = None) -> tuple[Memory, ...]:
         """Return an agent's records whose subject this is, oldest first, thoughts and facts left out."""
         ids = self._where(agent, None, subject, predicate)
         kind = self._columns["kind"][ids]
-        return tuple(self.get(i) for i in ids[~_IS_THOUGHT[kind] & (kind != CODES["fact"])].tolist())
+        return tuple(self.get_all(ids[~_IS_THOUGHT[kind] & (kind != CODES["fact"])]))
 
     def facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> tuple[Memory, ...]:
         """Return an agent's facts that hold now, oldest first."""
         ids = self._where(agent, "fact", subject, predicate)
-        return tuple(self.get(i) for i in ids[self._holds(ids)].tolist())
+        return tuple(self.get_all(ids[self._holds(ids)]))
 
     def _own_facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> list[Memory]:
         """Return the facts an agent may change: not those it shares."""
         ids = self._where(agent, "fact", subject, predicate, own=True)
-        return [self.get(i) for i in ids[self._holds(ids)].tolist()]
+        return self.get_all(ids[self._holds(ids)])
 
     def core(self, agent: int) -> dict[str, str]:
         """Return an agent's core blocks by label; empty ones are left out."""
@@ -539,12 +547,13 @@ class MemoryStore:
             found = self._find(rule, agents, questions, k, **more)
         out = []
         for i, agent in enumerate(agents.tolist()):
-            ids = [j for j in found.ids[i].tolist() if j >= 0]
+            here = found.ids[i][found.ids[i] >= 0]
+            ids = here.tolist()
             out.append(Recollection(
                 [
-                    Recalled(self.get(j), float(found.scores[i, at]),
+                    Recalled(memory, float(found.scores[i, at]),
                              {name: float(part[i, at]) for name, part in found.parts.items()})
-                    for at, j in enumerate(ids)
+                    for at, memory in enumerate(self.get_all(here))
                 ],
                 [f"{label}: {text}" for label, text in self.core(agent).items()],
                 Reader(self, agent), rule.highest,
@@ -856,7 +865,7 @@ class MemoryStore:
         ids = self._without_probes(self.ids_of(agent))
         ids = ids[ids >= self._since[agent]]
         ids = ids[~_IS_THOUGHT[self._columns["kind"][ids]]]
-        return [self.get(i) for i in ids[-self.settings.reflect_over :].tolist()]
+        return self.get_all(ids[-self.settings.reflect_over :])
 
     def share_archetypes(self, archetypes: Sequence[int]) -> None:
         """Give agents an archetype each (−1 for none), whose shared records they read but do not own.

@@ -59,7 +59,7 @@ class Sizes:
 
 SIZES = {
     Size.FULL: Sizes(10_000, 200, 5, 10_000, 50, 10_000, 288, 100_000),
-    Size.QUICK: Sizes(1_000, 200, 3, 10_000, 20, 1_000, 6, 300),
+    Size.QUICK: Sizes(500, 200, 3, 10_000, 20, 1_000, 6, 100),
     Size.TINY: Sizes(20, 40, 1, 300, 3, 200, 3, 100),
 }
 
@@ -196,7 +196,7 @@ def one_agent(report: Report, sizes: Sizes) -> None:
         wall, own = (1e3 * statistics.median(getattr(one, clock) for one in each) for clock in ("wall", "own"))
         report.goals.append(Goal(f"the same, hybrid, {label}", wall, "ms", note=f"CPU {own:.2f} ms"))
     report.notes.append(
-        "one agent: medians over calls; one product of 10,000 × 512 floats is shared among threads by BLAS, ours are not"
+        "one agent: medians over calls. One product of 10,000 × 512 floats is shared among threads by BLAS, ours is not"
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTS_PROCESSES = {"memory", "startup", "llm"}
+SLOW = {"memory", "startup", "llm", "memories"}
+"""These start processes of their own, or chromadb."""
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def bench(monkeypatch):
 
 def names():
     files = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("*.py") if "def bench(" in path.read_text())
-    return [pytest.param(n, marks=[pytest.mark.slow] if n in STARTS_PROCESSES else []) for n in files]
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in files]
 
 
 @pytest.mark.parametrize("name", names())

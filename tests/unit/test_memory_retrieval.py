@@ -162,7 +162,7 @@ def hybrid_parts(asked: Asked) -> tuple[list[Memory], list[list[float]]]:
 
 def hybrid(asked: Asked) -> list[tuple[Memory, float]]:
     found, raw = hybrid_parts(asked)
-    weighted = [[w * v for v in minmax(part)] for w, part in zip((1, 1, 1, 0.3, 0.2), raw, strict=True)]
+    weighted = [[w * v for v in minmax(part)] for w, part in zip((0.5, 0.5, 1, 0.3, 0.5), raw, strict=True)]
     return ranked(found, [sum(each) for each in zip(*weighted, strict=True)], newer=True)
 
 
