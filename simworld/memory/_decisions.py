@@ -114,7 +114,7 @@ def reflect_by_rule(persona: Any, view: ReflectionView, memory: Any, rng: Any) -
         who, what = record.subject, record.predicate
         if what in view.phrases and isinstance(who, int) and who != record.agent:
             encounters[who, what].append(record)
-        elif (about := record.object if record.object is not None else who) is not None and about != record.agent:
+        elif who != record.agent and (about := record.object if record.object is not None else who) is not None:
             topics[about].append(record)
     drawn: list[tuple[int, float, Insight]] = []
     for (who, what), found in encounters.items():
