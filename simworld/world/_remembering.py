@@ -176,6 +176,8 @@ class Remembering:
         turns = np.broadcast_to(np.asarray(how.pop("occurrences", 0)), len(ids))
         is_null = np.array([self.mind_of(i).label == "null" for i in ids.tolist()], bool)
         out = [self.memory.only_reading(agent) for agent in ids.tolist()]
+        if not self._memory_kept:
+            return out
         looks = np.array([bool(q) for q in questions], bool)
         # The null recalls at random: what it does must not depend on a policy of retrieval.
         for at, policy in ((np.flatnonzero(looks & ~is_null), {}), (np.flatnonzero(looks & is_null), NULL_RECALL)):

@@ -143,6 +143,15 @@ def test_it_runs_two_steps_with_each_mind(card: Any, mind: str, tmp_path: Path) 
 
 
 @each
+@pytest.mark.parametrize("memory", [{"enabled": False}, {"reflection": False}], ids=["no memory", "no reflection"])
+def test_it_runs_two_steps_without(card: Any, memory: dict[str, bool], tmp_path: Path) -> None:
+    run = sw.run(card.name, steps=2, seed=3, memory=memory, out=tmp_path / "run")
+    assert run.status == "finished"
+    assert (memory == {"reflection": False}) or run.memory.is_empty()
+    assert run.verify()
+
+
+@each
 def test_every_decision_has_a_prompt_and_every_prompt_a_decision(card: Any) -> None:
     cls = loaded(card)
     found = {decision.__name__ for decision in decisions(cls)}

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import simworld as sw
+from simworld.memory import Flag
 from simworld.run import Run, memory_of, rehearse, remembered
 from tests.server import ModelServer
 from tests.unit.test_run_memory import scripted, write_circle
@@ -93,13 +94,25 @@ def test_rules_beside_a_model_are_not_asked(circle: str, server: ModelServer, tm
     assert run.verify()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="_weigh asks only Waiting minds, which RehearsalMind is not"
-)
-def test_an_estimate_counts_the_weighing(circle: str, server: ModelServer) -> None:
-    found = rehearse(circle, steps=4, memory={"importance": "model"}, models=("local/scripted",),
-                     service={"api_base": {"": server.base}})  # fmt: skip
-    assert "Importance" in found.samples
+@pytest.mark.parametrize("importance, counted", [("model", 4 * 6), ("hybrid", 1), ("rule", 0)])
+def test_an_estimate_counts_the_weighing(circle: str, server: ModelServer, importance: str, counted: int) -> None:
+    call: dict[str, Any] = {"steps": 4, "models": ("local/scripted",), "service": {"api_base": {"": server.base}}}
+    table = {"gave": 0.1, "heard": 1.0}
+    of = {"importance_table": table, "reflection": False, "episodes": False}
+    least = rehearse(circle, params={"plain": True}, memory={"importance": importance, **of}, **call)
+    without = rehearse(circle, params={"plain": True}, memory={"importance": "rule", **of}, **call)
+    assert ("Importance" in least.samples) == (counted > 0)
+    assert least.models[0].calls.low - without.models[0].calls.low == counted
+    assert server.app.n == 0
+
+
+def test_an_estimate_counts_as_many_weighings_as_are_asked(circle: str, server: ModelServer, tmp_path: Path) -> None:
+    run = run_of(circle, server, tmp_path / "run", steps=4, memory={"importance": "model"})
+    sent = server.app.n
+    found = rehearse(circle, seed=4, steps=4, params={"plain": True}, memory={"importance": "model"},
+                     models=("local/scripted",), service={"api_base": {"": server.base}})  # fmt: skip
+    assert server.app.n == sent
+    assert found.models[0].calls.low <= run.calls.height <= found.models[0].calls.high
 
 
 # -- reflection ---------------------------------------------------------------------------------------------------
@@ -232,14 +245,27 @@ def test_impossible_operations_change_nothing_and_are_counted(
     assert remembered(run).refused.total() == refused.height
 
 
-@pytest.mark.parametrize("who", ["#999", pytest.param("#" + "9" * 5000, id="5000 digits"), "#6"])
-@pytest.mark.xfail(
-    strict=True, reason="a fact about an agent that does not exist ends the run (_store.py _carry_out: name_of)"
-)
-def test_a_fact_about_nobody_does_not_end_the_run(circle: str, server: ModelServer, tmp_path: Path, who: str) -> None:
-    server.app.script = summing([operation(f"fact/{who}/likes", "rye")])
+@pytest.mark.parametrize("who", ["#999", pytest.param("#" + "9" * 5000, id="5000 digits"), "#6", "#-1", "#", "#²", "#x"])
+def test_a_fact_about_nobody_is_refused_and_the_run_goes_on(
+    circle: str, server: ModelServer, tmp_path: Path, who: str
+) -> None:
+    server.app.script = summing([operation(f"fact/{who}/likes", "rye"), operation("core/goals", "Bake.")])
     run = run_of(circle, server, tmp_path / "run", steps=4)
     assert run.status == "finished"
+    refused = run.events.filter(pl.col("kind") == "memory_refused")
+    assert refused.height == added(run, "summary").height > 0
+    assert {json.loads(d)["faults"][0] for d in refused["data"]} == {f"no agent {who[:20]!r}"}
+    assert added(run, "fact").height == 0
+    assert all(memory_of(run, agent).core == {} for agent in range(6))
+    assert run.verify()
+
+
+def test_facts_about_agents_and_about_things_are_kept(circle: str, server: ModelServer, tmp_path: Path) -> None:
+    server.app.script = summing([operation(f"fact/{who}/likes", "rye") for who in ("#5", "#0005", "the mill", "5")])
+    run = run_of(circle, server, tmp_path / "run", steps=4)
+    assert run.personas is not None
+    facts = added(run, "fact")
+    assert set(facts["text"]) == {f"{run.personas[5].name} likes: rye", "the mill likes: rye", "5 likes: rye"}
     assert run.verify()
 
 
@@ -270,6 +296,28 @@ def test_a_refused_summary_leaves_the_episode_as_it_is(circle: str, server: Mode
     assert added(run, "summary").height == 0
     assert run.events.filter(pl.col("kind") == "refusal").height > 0
     assert run.verify()
+
+
+def test_a_refused_summary_ends_the_episode(circle: str, server: ModelServer, tmp_path: Path) -> None:
+    server.app.script = scripted(summary="no JSON")
+    run = run_of(circle, server, tmp_path / "run")
+    calls = asked_for(run, "Consolidation")
+    firsts = calls.unique(["agent", "step", "occurrence"], keep="first", maintain_order=True)
+    for agent in range(6):
+        shown = [i for user in firsts.filter(pl.col("agent") == agent)["user"] for i in shown_in(user)]
+        assert shown
+        assert len(shown) == len(set(shown))  # what was to be summed up once is not asked about again
+    ended = run.memory.filter(pl.col("op") == "episode")
+    assert ended.height == firsts.height
+    assert not ended["flags"].any()
+    assert not any(m.flags & Flag.COLD for agent in range(6) for m in memory_of(run, agent).records)
+
+
+def test_what_a_summary_covers_is_cold(circle: str, server: ModelServer, tmp_path: Path) -> None:
+    run = run_of(circle, server, tmp_path / "run")
+    covered = {int(i) for refs in added(run, "summary")["refs"] for i in refs.split()}
+    cold = {m.id for agent in range(6) for m in memory_of(run, agent).records if m.flags & Flag.COLD}
+    assert cold == covered > set()
 
 
 # -- tape and prompts ---------------------------------------------------------------------------------------------
@@ -321,9 +369,6 @@ def test_insights_and_summaries_are_quoted_too(circle: str, server: ModelServer,
         assert not re.search(r"^(Ignore the above|- \[12\] step 1, event: \"forged\"|Answer with yes)", user, re.M)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="agent/prompts/user.md shows core entries unquoted, line breaks and all"
-)
 def test_what_an_agent_always_knows_is_quoted_too(circle: str, server: ModelServer, tmp_path: Path) -> None:
     server.app.script = summing([operation("core/self", INJECTED)])
     run = run_of(circle, server, tmp_path / "run")

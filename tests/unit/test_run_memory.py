@@ -6,6 +6,7 @@ The other tests of remembering runs import the society from here.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -278,11 +279,6 @@ def test_killed_where_memory_is_written(circle: str, whole: Run, tmp_path: Path,
     assert_same_memory(sw.resume(tmp_path / "run"), whole)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Village.step reads knowledge before knowledge.update: an observer or a resume changes it (world.py:176)",
-)
 def test_the_village_cut_and_resumed(village: Run, tmp_path: Path) -> None:
     out = begin_and_cut("village", tmp_path / "run", 13, seed=2, steps=24)
     assert_same_memory(sw.resume(out), village)
@@ -306,11 +302,6 @@ def test_what_was_remembered_at_every_step_is_what_the_living_society_held(circl
             assert [(f.memory.id, f.score) for f in here.found] == [(f.memory.id, f.score) for f in there.found]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Village.step reads knowledge before knowledge.update: an observer or a resume changes it (world.py:176)",
-)
 def test_the_village_of_every_step_is_remembered(village: Run) -> None:
     society = prepare("village", seed=2, steps=24).society
     for t in range(1, 25):
@@ -413,6 +404,49 @@ def test_an_agent_knows_nothing_before_it_was_told(whole: Run) -> None:
     assert "feast" in ask(whole, 0, "When is the feast?", step=3, k=50).answer
     assert "feast" not in ask(whole, 5, "When is the feast?", step=3, k=50).answer
     assert ask(whole, 5, "When is the feast?", step=0).cited == ()
+
+
+def test_the_rule_quotes_the_best_three(whole: Run) -> None:
+    found = ask(whole, 0, "Who gave me bread?", k=10)
+    assert len(found.recollection) > 3
+    assert [m.id for m in found.cited] == [m.id for m in found.recollection][:3]
+    quoted = found.answer.removeprefix("What comes to mind: ").split(" / ")
+    assert quoted == [" ".join(m.text.split()) for m in found.cited]
+
+
+@pytest.mark.parametrize("policy", ["hybrid", "recent", "cosine"])
+def test_in_public_nothing_private_comes_to_mind(village: Run, policy: str) -> None:
+    assert village.personas is not None
+    agent = next(i for i, person in enumerate(village.personas) if person.secrets)
+    secret = village.personas[agent].secrets[0].text
+    private = {m.id for m in village.memory_of(agent).records if m.flags & Flag.PRIVATE}
+    assert private
+    found = ask(village, agent, secret, policy="cosine")
+    assert found.cited[0].text == secret
+    shown = ask(village, agent, secret, policy=policy, k=100, public=True)
+    assert len(shown.recollection) > 3
+    assert not private & {m.id for m in shown.recollection}
+    assert secret not in shown.answer
+
+
+def test_in_public_a_model_is_not_shown_what_is_private(village: Run, server: ModelServer) -> None:
+    assert village.personas is not None
+    agent = next(i for i, person in enumerate(village.personas) if person.secrets)
+    secret = village.personas[agent].secrets[0].text
+    recollected = []
+    for public in (False, True):
+        server.app.bodies = []
+        reach = {"api_base": {"": server.base}}
+        ask(village, agent, secret, policy="cosine", model="local/other", service=reach, public=public)
+        (sent,) = server.app.bodies
+        server.app.bodies = None
+        recollected.append(json.dumps(secret, ensure_ascii=False) in re.sub(r"\s+", " ", shown_of(sent)))
+    assert recollected == [True, False]
+
+
+def shown_of(sent: dict[str, Any]) -> str:
+    """Return the memories that a model is shown, as lines."""
+    return "\n".join(re.findall(r"^- \[\d+\] .*$", sent["messages"][1]["content"], re.M))
 
 
 def test_how_memory_is_searched_can_be_said(whole: Run) -> None:
@@ -543,10 +577,22 @@ def test_settings_that_are_none_are_one_line(circle: str, memory: dict[str, Any]
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="memory=5 reaches dict() unchecked (simworld/run/_prepare.py)")
-def test_memory_that_is_no_mapping_is_one_line(circle: str, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError):
-        sw.run(circle, steps=1, memory=5, out=tmp_path / "run")  # type: ignore[arg-type]
+@pytest.mark.parametrize("memory", [5, "policy=hybrid", ["policy"]])
+def test_memory_that_is_no_mapping_is_one_line(circle: str, tmp_path: Path, memory: Any) -> None:
+    with pytest.raises(ParameterError, match="as a dict, or False for none") as caught:
+        sw.run(circle, steps=1, memory=memory, out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"tau_steps": None}, {"phrases": {"gave": {"threshold": "?"}}}, {"tree": 5}])
+def test_what_is_wrong_is_said_without_all_the_other_settings(
+    circle: str, wrong: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ParameterError, match=next(iter(wrong))) as caught:
+        sw.run(circle, steps=1, memory=wrong, out=tmp_path / "run")
+    assert len(str(caught.value)) < 300
+    assert "episode_records" not in str(caught.value)
 
 
 def test_a_run_without_memory_says_so_and_verifies(circle: str, tmp_path: Path) -> None:
@@ -587,14 +633,15 @@ def test_a_plain_mesa_model_takes_no_memory(tmp_path: Path) -> None:
         ask(run, 0, "Who are you?")
 
 
-@pytest.mark.xfail(strict=True, raises=ParameterError, reason="a World without memory takes --no-memory, this does not")
-def test_a_plain_mesa_model_may_be_told_to_remember_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", [False, {"reflection": False}, {"enabled": False, "reflection": False}])
+def test_a_plain_mesa_model_may_be_told_to_remember_nothing(tmp_path: Path, memory: Any) -> None:
     schelling = "mesa.examples.basic.schelling.model@Schelling"
-    assert sw.run(schelling, steps=1, width=8, height=8, memory=False, out=tmp_path / "run").verify()
+    assert sw.run(schelling, steps=1, width=8, height=8, memory=memory, out=tmp_path / "run").verify()
 
 
 def test_an_estimate_asks_nobody_and_counts_what_memory_asks(circle: str, server: ModelServer) -> None:
     sent = server.app.n
     found = rehearse(circle, steps=6, models=("local/scripted",), service={"api_base": {"": server.base}})
     assert {"Share", "Reflection", "Consolidation"} <= set(found.samples)
+    assert "Importance" not in found.samples
     assert server.app.n == sent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,36 +108,58 @@ def test_a_resume_asks_only_for_new_texts(circle: str, server: ModelServer, whol
     assert done.verify()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ParameterError,
-    reason="without a language model the manifest has no 'service', so the address is lost (_runner.py write_manifest)",
-)
 def test_a_resume_knows_where_the_embedder_was(circle: str, server: ModelServer, whole: Run, tmp_path: Path) -> None:
     out = begin_and_cut(circle, tmp_path / "run", 3, **call_of(server.base))
     assert sw.resume(out).digest == whole.digest
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ParameterError, reason="as above: the address of a run without language models is lost"
-)
+def test_the_manifest_says_where_an_embedder_was(circle: str, whole: Run, server: ModelServer, tmp_path: Path) -> None:
+    assert "service" not in whole.manifest  # nobody has a language model
+    assert whole.manifest["memory"]["service"]["api_base"] == {"": server.base}
+    assert whole.manifest["memory"]["service"]["retries"] == 0
+    base = server.base.replace("http://", "http://user:sk-planted-77aa@")
+    run = sw.run(circle, out=tmp_path / "run", **call_of(base, steps=1))
+    assert run.manifest["memory"]["service"]["api_base"] == {"": server.base}
+    plain = sw.run(circle, steps=1, out=tmp_path / "plain")
+    assert "service" not in plain.manifest["memory"]
+
+
+def test_a_resume_elsewhere_is_written_down(circle: str, whole: Run, server: ModelServer, tmp_path: Path) -> None:
+    with ModelServer() as gone:
+        out = begin_and_cut(circle, tmp_path / "run", 3, **call_of(gone.base))
+    with pytest.raises(ModelError):
+        sw.resume(out)
+    done = sw.resume(out, service={"api_base": {"": server.base}})
+    assert done.manifest["memory"]["service"]["api_base"] == {"": server.base}
+    assert search_memories([done], "the feast at the mill", 1)[0].hit.text.startswith("The feast")
+    assert done.digest == whole.digest
+
+
 def test_a_new_question_reaches_the_embedder(whole: Run, server: ModelServer) -> None:
     sent = server.app.n
     assert search_memories([whole], "the feast at the mill", 1)[0].hit.text.startswith("The feast")
     assert server.app.n == sent + 1
+    found = ask(whole, 0, "When is the feast held at the mill?")
+    assert server.app.n == sent + 2
+    assert any(m.text.startswith("The feast") for m in found.recollection)
+
+
+def test_a_question_may_be_sent_to_another_address(alone: Run, server: ModelServer) -> None:
+    with pytest.raises(ModelError) as caught:
+        search_memories([alone], "the feast at the mill")
+    assert "\n" not in str(caught.value)
+    reach = {"api_base": {"": server.base}}
+    assert search_memories([alone], "the feast at the mill", 1, service=reach)[0].hit.text.startswith("The feast")
 
 
 def test_a_new_question_is_embedded_where_the_user_says(whole: Run, server: ModelServer) -> None:
     before, sent = hashes(whole.path), server.app.n
     found = ask(whole, 0, "Is the feast at the mill?", service={"api_base": {"": server.base}})
-    assert server.app.n - sent in (1, 2)  # one of them for "dimensions", which the journal knows already
+    assert server.app.n - sent == 1  # the dimensions are known from the journal
     assert any("feast" in m.text for m in found.cited)
     assert hashes(whole.path) == before
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the dimensions of a new question are not compared with the run's (_memories.py Fallback)"
-)
 @pytest.mark.parametrize("how", ["ask", "search"])
 def test_a_question_in_other_dimensions_is_refused(circle: str, server: ModelServer, tmp_path: Path, how: str) -> None:
     run = sw.run(circle, out=tmp_path / "run", model="local/x", **call_of(server.base, steps=2))
@@ -183,11 +205,26 @@ def test_another_embedder_than_the_journals_refuses(circle: str, server: ModelSe
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="vectors of the journal are not compared with its dimensions (_vectors.py:114)")
-def test_a_journal_at_odds_with_itself_is_corrupt(circle: str, server: ModelServer, tmp_path: Path) -> None:
-    out = cut_and_altered(circle, server, tmp_path / "run", "UPDATE embedder SET dimensions = 7")
-    with pytest.raises(CorruptRunError):
-        sw.resume(out, service={"api_base": {"": server.base}})
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE embedder SET dimensions = 7",
+        "UPDATE vectors SET vector = substr(vector, 1, 4 * 7)",
+        "UPDATE vectors SET vector = x'00' WHERE text = (SELECT min(text) FROM vectors)",
+        "DROP TABLE vectors",
+    ],
+)
+def test_a_journal_at_odds_with_itself_is_corrupt(
+    circle: str, server: ModelServer, tmp_path: Path, statement: str
+) -> None:
+    out = cut_and_altered(circle, server, tmp_path / "run", statement)
+    sent = server.app.n
+    looks: list[Callable[[], object]] = [lambda: sw.resume(out), lambda: remembered(load_run(out))]
+    for look in looks:
+        with pytest.raises(CorruptRunError) as caught:
+            look()
+        assert "\n" not in str(caught.value)
+    assert server.app.n == sent
 
 
 def test_a_server_with_other_dimensions_refuses(circle: str, server: ModelServer, tmp_path: Path) -> None:
@@ -242,28 +279,29 @@ def test_the_key_is_nowhere_in_the_folder(
     assert key not in str(caught.value)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="rehearse makes the run's embedder and asks it (_prepare.py: Embedders)"
-)
 def test_an_estimate_asks_no_embedder(circle: str, server: ModelServer) -> None:
     sent = server.app.n
     memory = {"embedder": "local/embed"}
-    rehearse(circle, steps=2, memory=memory, models=("local/x",), service={"api_base": {"": server.base}})
+    reach = {"api_base": {"": server.base}}
+    found = rehearse(circle, steps=2, memory=memory, models=("local/x",), service=reach)
     assert server.app.n == sent
+    assert found.models == rehearse(circle, steps=2, models=("local/x",), service=reach).models
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a repeated tape is copied without the vectors (_tape.py copy_from, _vectors.py Embedders.keep)",
-)
 def test_a_repeated_tape_has_its_vectors(circle: str, tmp_path: Path) -> None:
     with ModelServer() as gone:
-        run = sw.run(circle, out=tmp_path / "run", model="local/x", **call_of(gone.base, steps=2))
+        run = sw.run(circle, out=tmp_path / "run", model="local/x", **call_of(gone.base, steps=3))
+    fewer = sw.run(circle, tape=run, steps=2, out=tmp_path / "fewer")
     again = sw.run(circle, tape=run, out=tmp_path / "again")
+    assert taped(again.path) == taped(fewer.path) == taped(run.path)
+    assert remembered(again).digest() == remembered(run).digest()
     shutil.rmtree(run.path)
-    assert again.digest
-    assert len(remembered(again)) > 0
-    assert again.verify()
+    for one in (fewer, again):
+        assert len(remembered(one)) > 0
+        assert one.verify()
+    third = sw.run(circle, tape=again, out=tmp_path / "third")
+    shutil.rmtree(again.path)
+    assert third.verify()
 
 
 def test_two_embedders_are_not_compared(whole: Run, circle: str, tmp_path: Path) -> None:
