@@ -19,6 +19,8 @@ from simworld.memory._decisions import (
 )
 from simworld.memory._embed import Embedder, EmbedderIdentity, check_identity, embedder, quantised
 from simworld.memory._files import MemoryView, export, replay, restore, snapshot
+from simworld.memory._finding import Found
+from simworld.memory._held import CORE, owner_of
 from simworld.memory._index import (
     Entry,
     Hit,
@@ -34,7 +36,7 @@ from simworld.memory._operations import Operation
 from simworld.memory._records import KINDS, Flag, Memory, NewMemory, Recalled, Recollection, Symbol
 from simworld.memory._retrieve import POLICIES, Policy
 from simworld.memory._settings import MODEL_UP_TO, MemorySettings, Phrase
-from simworld.memory._store import CORE, Found, MemoryStore, owner_of
+from simworld.memory._store import MemoryStore
 
 __all__ = [
     "CORE",

@@ -11,9 +11,10 @@ import numpy as np
 
 from simworld.errors import ParameterError, StorageError
 from simworld.memory._embed import Embedder, EmbedderIdentity, check_identity, embedder
+from simworld.memory._held import NUMBERS, SYMBOLS
 from simworld.memory._records import Memory, Recollection, Symbol, symbol_text
 from simworld.memory._settings import MemorySettings
-from simworld.memory._store import NUMBERS, SYMBOLS, MemoryStore
+from simworld.memory._store import MemoryStore
 from simworld.rng import Chance
 
 FORMAT = 1

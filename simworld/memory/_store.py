@@ -8,289 +8,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import numbers
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from simworld.errors import ParameterError, RunError
-from simworld.memory._arena import Arena, Slab, dots, taken
-from simworld.memory._embed import Embedder, embedder, quantised
-from simworld.memory._log import Growing, LogPart, columns_of, ids_of_text, ids_text, rows_of
+from simworld.memory._finding import Finding
+from simworld.memory._held import COLUMNS, IS_THOUGHT, NUMBERS, SYMBOLS
+from simworld.memory._log import LogPart, columns_of, ids_of_text, ids_text, rows_of
 from simworld.memory._operations import Operation, fault_of, path_of
 from simworld.memory._records import (
     CODES,
     KINDS,
-    THOUGHTS,
     Flag,
     Memory,
     NewMemory,
-    Recalled,
-    Recollection,
-    Symbol,
     symbol_of,
     symbol_text,
 )
-from simworld.memory._retrieve import Candidates, Policy, best, bm25, policy_of, scores
-from simworld.memory._settings import KIND_IMPORTANCE, MemorySettings, capacity_for
-from simworld.memory._text import noun_set, term_ids
-from simworld.rng import Chance
+from simworld.memory._settings import KIND_IMPORTANCE
+from simworld.memory._text import term_ids
 
 type Ids = npt.NDArray[np.int64]
-type Block = tuple[Slab, Ids, int]
-"""Some rows of a slab, and how many of their slots are looked at."""
 
-CORE = ("self", "goals", "relationships", "working")
-"""Labels of the core blocks."""
 STRONGEST = 6
 """Largest strength of a record. [design]"""
 RECENT = 20
 """Latest records that surprise is measured against. [design]"""
 UNIT = 1_000_000
 """Importance is gathered in millionths, so that sums are exact."""
-MOST_ASKED = 32
-"""Distinct content words of a question that word matching looks for."""
-AT_ONCE = 1 << 18
-"""Records scored at once; bounds what retrieval needs beside the arena."""
-KEPT_TEXTS = 100_000
-"""Texts whose vectors are kept; arbitrary."""
-
-_COLUMNS: dict[str, tuple[Any, Any]] = {
-    "agent": (np.int32, -1), "kind": (np.int8, 0), "t_created": (np.int32, 0), "t_event": (np.int32, 0),
-    "t_access": (np.int32, 0), "n_access": (np.int32, 0), "importance": (np.float64, 0.0),
-    "strength": (np.float32, 1.0), "value": (np.float64, np.nan), "source": (np.int32, -1),
-    "subject": (np.int32, 0), "predicate": (np.int32, 0), "object": (np.int32, 0), "place": (np.int32, 0),
-    "valid_from": (np.int32, -1), "valid_to": (np.int32, -1), "t_closed": (np.int32, -1), "depth": (np.int8, 0),
-    "flags": (np.int16, 0),
-}  # fmt: skip
-SYMBOLS = ("subject", "predicate", "object", "place")
-"""Columns that hold codes of symbols."""
-NUMBERS = tuple(name for name in _COLUMNS if name not in SYMBOLS)
-_IS_THOUGHT = np.array([kind in THOUGHTS for kind in KINDS])
 
 
-class Found(NamedTuple):
-    """What retrieval found for m questions."""
-
-    ids: Ids
-    """Shape (m, k), best first or in the policy's order; −1 for none."""
-    scores: npt.NDArray[np.float64]
-    """Shape (m, k)."""
-    parts: Mapping[str, npt.NDArray[np.float64]]
-    """By component, shape (m, k)."""
-
-
-class MemoryStore:
+class MemoryStore(Finding):
     """The memories of agents 0 to n−1."""
-
-    def __init__(
-        self,
-        n_agents: int = 0,
-        settings: MemorySettings | None = None,
-        *,
-        embed: Embedder | None = None,
-        chance: Chance | None = None,
-        name_of: Callable[[int], str] | None = None,
-    ) -> None:
-        """
-        Args:
-            n_agents: number of agents; more may come (`grow`).
-            settings: how they remember.
-            embed: turns texts into vectors; by default the embedder that the settings name.
-            chance: draws of the policy ``random_retrieval`` and of forgetting by chance.
-            name_of: an agent's name, for insights.
-
-        Raises:
-            ParameterError: no such policy or embedder.
-        """
-        self.settings = settings or MemorySettings()
-        self.policy = policy_of(self.settings.policy)
-        self.embedder = embed if embed is not None else embedder(self.settings.embedder)
-        self.chance = chance or Chance(0)
-        self.name_of = name_of or (lambda agent: f"agent {agent}")
-        self.now = 0
-        """The step at hand."""
-        self.capacity = self.settings.capacity or capacity_for(n_agents)
-        """Records an agent keeps."""
-        self.n_agents = 0
-        self.refused: Counter[str] = Counter()
-        """Operations that were not possible, by reason."""
-        self._arena = Arena(self.embedder.identity.dimensions)
-        self._shared = Arena(self.embedder.identity.dimensions)
-        self._archetype = np.zeros(0, np.int32)
-        self._columns = Growing(_COLUMNS)
-        self._texts: list[str] = []
-        self._symbols: list[Symbol] = [None]
-        self._codes: dict[Symbol, int] = {None: 0}
-        self._refs: dict[int, tuple[int, ...]] = {}
-        self._links: dict[int, tuple[int, ...]] = {}
-        self._data: dict[int, str] = {}
-        self._edges: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        self._cited_by: dict[int, list[int]] = defaultdict(list)
-        self._gathered = np.zeros(0, np.int64)
-        self._since = np.zeros(0, np.int64)
-        self._episode: dict[int, list[int]] = defaultdict(list)
-        self._core: dict[int, dict[str, str]] = {}
-        self._tree: dict[int, dict[str, str]] = {}
-        self._vectors: dict[str, tuple[npt.NDArray[np.int8], np.float32]] = {}
-        self._waiting: list[NewMemory] = []
-        self._recalled: list[tuple[int, str, int, str, str, int, tuple[int, ...], tuple[float, ...]]] = []
-        self._log: list[LogPart] = []
-        self.grow(n_agents)
-
-    # -- who and what ---------------------------------------------------------------------------------------------
-
-    def grow(self, n_agents: int) -> None:
-        """Know so many agents."""
-        more = n_agents - self.n_agents
-        if more > 0:
-            self._gathered = np.concatenate([self._gathered, np.zeros(more, np.int64)])
-            self._since = np.concatenate([self._since, np.zeros(more, np.int64)])
-            self._archetype = np.concatenate([self._archetype, np.full(more, -1, np.int32)])
-            self._arena.grow(n_agents)
-            self.n_agents = n_agents
-
-    def __len__(self) -> int:
-        """Return how many records were ever stored."""
-        return self._columns.n
-
-    def _code(self, symbol: Symbol) -> int:
-        if symbol == "":
-            symbol = None
-        code = self._codes.get(symbol)
-        if code is None:
-            code = self._codes[symbol] = len(self._symbols)
-            self._symbols.append(symbol)
-        return code
-
-    def get(self, record: int) -> Memory:
-        """Return a record by its id, forgotten or not.
-
-        Raises:
-            ParameterError: there is none.
-        """
-        if not 0 <= record < len(self):
-            raise ParameterError(f"no memory {record!r}; this store has 0 to {len(self) - 1}")
-        return self.get_all(np.array([record], np.int64))[0]
-
-    def get_all(self, records: Ids) -> list[Memory]:
-        """Return records by their ids, which exist; one look at each column instead of one a record."""
-        if not len(records):
-            return []
-        s = self._symbols
-        column = {name: self._columns[name].take(records).tolist() for name in _COLUMNS}
-        column["kind"] = [KINDS[k] for k in column["kind"]]
-        for name in SYMBOLS:
-            column[name] = [s[code] for code in column[name]]
-        for name in ("predicate", "place"):
-            column[name] = [symbol_text(symbol) for symbol in column[name]]
-        ids = records.tolist()
-        column["id"], column["text"] = ids, [self._texts[i] for i in ids]
-        column["evidence"] = [self._refs.get(i, ()) for i in ids]
-        column["links"] = [self._links.get(i, ()) for i in ids]
-        return list(map(Memory._make, zip(*(column[name] for name in Memory._fields), strict=True)))
-
-    def data(self, record: int) -> dict[str, Any]:
-        """Return what else was kept with a record."""
-        text = self._data.get(record)
-        return {} if text is None else dict(json.loads(text))
-
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a column by id, shape (n,), read-only; ``subject`` and the like as codes."""
-        view = self._columns[name].view()
-        view.flags.writeable = False
-        return view
-
-    @property
-    def n_symbols(self) -> int:
-        """Number of codes of ``subject``, ``predicate``, ``object`` and ``place``."""
-        return len(self._symbols)
-
-    def symbol(self, code: int) -> Symbol:
-        """Return what a code of one of these columns stands for."""
-        return self._symbols[code]
-
-    def is_kind(self, kind: str) -> npt.NDArray[np.bool_]:
-        """Whether each record is of this kind, shape (n,)."""
-        return np.asarray(self._columns["kind"] == CODES[kind])
-
-    def ids_of(self, agent: int) -> Ids:
-        """Return the ids of the records an agent has in its index, ascending."""
-        return self._arena.ids_of(agent) if agent >= 0 else self._shared.ids_of(-2 - agent)
-
-    def records(self, agent: int) -> list[Memory]:
-        """Return what an agent has in its index, in order of storing."""
-        return self.get_all(self.ids_of(agent))
-
-    def recent(self, agent: int, n: int, kinds: Iterable[str] | None = None) -> list[Memory]:
-        """Return an agent's latest ``n`` records of these kinds (all when None), in order of storing."""
-        ids = self._without_probes(self.ids_of(agent))
-        if kinds is not None:
-            ids = ids[np.isin(self._columns["kind"][ids], [CODES[k] for k in kinds])]
-        return self.get_all(ids[-n:]) if n > 0 else []
-
-    def _without_probes(self, ids: Ids) -> Ids:
-        return np.asarray(ids[self._columns["flags"][ids] & int(Flag.PROBE) == 0])
-
-    def _holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Whether records hold now: begun, not ended, not expired."""
-        c, now = self._columns, self.now
-        to = c["valid_to"][ids]
-        ok = (c["valid_from"][ids] <= now) & ((to < 0) | (to > now))
-        if self.settings.thought_expiry is not None:
-            expired = c["t_created"][ids] + self.settings.thought_expiry <= now
-            ok &= ~(expired & (c["kind"][ids] == CODES["reflection"]))
-        return np.asarray(ok)
-
-    def _where(self, agent: int, kind: str | None, subject: Symbol, predicate: str | None, *, own: bool = False) -> Ids:
-        ids = self.ids_of(agent)
-        if not own and 0 <= agent < self.n_agents and self._archetype[agent] >= 0:
-            ids = np.concatenate([ids, self._shared.ids_of(int(self._archetype[agent]))])
-        ids = self._without_probes(ids)
-        c = self._columns
-        ok = np.ones(len(ids), bool)
-        if kind is not None:
-            ok &= c["kind"][ids] == CODES[kind]
-        if subject is not None:
-            ok &= c["subject"][ids] == self._codes.get(subject, -1)
-        if predicate is not None:
-            ok &= c["predicate"][ids] == self._codes.get(predicate, -1)
-        return ids[ok]
-
-    def insights(self, agent: int, subject: Symbol = None) -> tuple[Memory, ...]:
-        """Return an agent's reflections that hold and are not stale, about somebody or all; newest first."""
-        ids = self._where(agent, "reflection", subject, None)
-        ids = ids[self._holds(ids) & (self._columns["flags"][ids] & Flag.STALE == 0)]
-        return tuple(self.get_all(ids[::-1]))
-
-    def about(self, agent: int, subject: Symbol, predicate: str | None = None) -> tuple[Memory, ...]:
-        """Return an agent's records whose subject this is, oldest first, thoughts and facts left out."""
-        ids = self._where(agent, None, subject, predicate)
-        kind = self._columns["kind"][ids]
-        return tuple(self.get_all(ids[~_IS_THOUGHT[kind] & (kind != CODES["fact"])]))
-
-    def facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> tuple[Memory, ...]:
-        """Return an agent's facts that hold now, oldest first."""
-        ids = self._where(agent, "fact", subject, predicate)
-        return tuple(self.get_all(ids[self._holds(ids)]))
-
-    def _own_facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> list[Memory]:
-        """Return the facts an agent may change: not those it shares."""
-        ids = self._where(agent, "fact", subject, predicate, own=True)
-        return self.get_all(ids[self._holds(ids)])
-
-    def core(self, agent: int) -> dict[str, str]:
-        """Return an agent's core blocks by label; empty ones are left out."""
-        blocks = self._core.get(agent, {})
-        return {label: blocks[label] for label in CORE if blocks.get(label)}
-
-    def tree(self, agent: int) -> dict[str, str]:
-        """Return the filled leaves of an agent's persona tree by path, sorted."""
-        return dict(sorted(self._tree.get(agent, {}).items()))
 
     # -- storing --------------------------------------------------------------------------------------------------
 
@@ -303,12 +57,6 @@ class MemoryStore:
         if self.settings.enabled:
             self._check(new)
             self._waiting.append(new)
-
-    def _known(self, agents: Ids) -> Ids:
-        wrong = agents[(agents < 0) | (agents >= self.n_agents)]
-        if len(wrong):
-            raise ParameterError(f"no agent {int(wrong[0])}; there are 0 to {self.n_agents - 1}")
-        return agents
 
     def _check(self, new: NewMemory) -> None:
         if isinstance(new.subject, numbers.Integral):
@@ -338,20 +86,6 @@ class MemoryStore:
             return []
         importance = self._importance(new, *self._embed([one.text for one in new]))
         return list(zip(new, importance.tolist(), strict=True))
-
-    def says_already(self, agent: int, text: str) -> bool:
-        """Whether an insight of an agent's that holds says nearly the same, by the settings' ``duplicate_above``."""
-        ids = [m.id for m in self.insights(agent)]
-        if not ids:
-            return False
-        vectors, norms = self._embed([text, *(self._texts[i] for i in ids)])
-        products = vectors[1:].astype(np.float64) @ vectors[0].astype(np.float64)
-        below = norms[1:].astype(np.float64) * float(norms[0])
-        return bool((products >= self.settings.duplicate_above * np.maximum(below, 1e-30)).any())
-
-    def only_reading(self, agent: int) -> Recollection:
-        """Return a recollection for which nothing was looked up: core, insights, facts."""
-        return Recollection((), [f"{label}: {text}" for label, text in self.core(agent).items()], Reader(self, agent))
 
     def commit(self) -> Ids:
         """Store what waits, agent by agent, and count what was recalled; return the new ids.
@@ -465,27 +199,13 @@ class MemoryStore:
         """Count importance towards the next reflection; what an agent thinks does not count."""
         c = self._columns
         kind = c["kind"][ids]
-        counts = ~_IS_THOUGHT[kind] & (kind != CODES["formative"]) & (agents >= 0)
+        counts = ~IS_THOUGHT[kind] & (kind != CODES["formative"]) & (agents >= 0)
         counts &= c["flags"][ids] & int(Flag.PROBE) == 0
         units = np.rint(c["importance"][ids[counts]] * UNIT).astype(np.int64)
         np.add.at(self._gathered, agents[counts], units)
         if self.settings.episodes:
             for i, agent in zip(ids[counts].tolist(), agents[counts].tolist(), strict=True):
                 self._episode[agent].append(i)
-
-    def _embed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-        d = self.embedder.identity.dimensions
-        missing = [t for t in dict.fromkeys(texts) if t not in self._vectors]
-        if missing:
-            if len(self._vectors) + len(missing) > KEPT_TEXTS:
-                self._vectors.clear()
-                missing = list(dict.fromkeys(texts))
-            rows, norms = quantised(self.embedder.embed(missing))
-            self._vectors.update(zip(missing, zip(rows, norms, strict=True), strict=True))
-        vectors, lengths = np.empty((len(texts), d), np.int8), np.empty(len(texts), np.float32)
-        for i, text in enumerate(texts):
-            vectors[i], lengths[i] = self._vectors[text]
-        return vectors, lengths
 
     def _importance(self, new: Sequence[NewMemory], vectors: Any, norms: Any) -> npt.NDArray[np.float64]:
         """Return the importance of new records: what was said, else the table's, and how new it is to its owner."""
@@ -508,304 +228,7 @@ class MemoryStore:
                 out[at] = (1 - weight) * out[at] + weight * surprise
         return np.round(out, 6)
 
-    # -- finding --------------------------------------------------------------------------------------------------
-
-    def retrieve(
-        self,
-        agents: Sequence[int] | Ids,
-        questions: Sequence[str],
-        *,
-        policy: str | Policy | None = None,
-        k: int | None = None,
-        touch: bool = False,
-        kinds: Iterable[str] | None = None,
-        cold: bool = False,
-        public: bool = False,
-        purpose: str = "",
-        occurrences: Sequence[int] | None = None,
-    ) -> list[Recollection]:
-        """Return what each agent recalls for its question.
-
-        Args:
-            agents: whose memory, shape (m,); an agent may occur several times.
-            questions: what is to be found, one each.
-            policy: the settings' by default.
-            k: how many records each; the settings', else the policy's.
-            touch: whether it counts as recalled, from the barrier on; else nothing changes and nothing is logged.
-            kinds: kinds of record; all when None.
-            cold: whether records that a summary covers are wanted although the policy skips them.
-            public: leave out what is private.
-            purpose, occurrences: names what the recall was for, in the log.
-        """
-        rule = self.policy if policy is None else policy if isinstance(policy, Policy) else policy_of(policy)
-        agents = self._known(np.asarray(agents, np.int64))
-        wanted = None if kinds is None else tuple(kinds)
-        more: dict[str, Any] = {"kinds": wanted, "cold": cold, "public": public}
-        if rule.touches_between and len(np.unique(agents)) < len(agents):
-            found = self._one_after_the_other(rule, agents, questions, k, more)
-        else:
-            found = self._find(rule, agents, questions, k, **more)
-        out = []
-        for i, agent in enumerate(agents.tolist()):
-            here = found.ids[i][found.ids[i] >= 0]
-            ids = here.tolist()
-            out.append(Recollection(
-                [
-                    Recalled(memory, float(found.scores[i, at]),
-                             {name: float(part[i, at]) for name, part in found.parts.items()})
-                    for at, memory in enumerate(self.get_all(here))
-                ],
-                [f"{label}: {text}" for label, text in self.core(agent).items()],
-                Reader(self, agent), rule.highest,
-            ))  # fmt: skip
-            if touch and self.settings.enabled:
-                rounded = tuple(round(float(s), 6) for s in found.scores[i, : len(ids)])
-                turn = 0 if occurrences is None else int(occurrences[i])
-                self._recalled.append(
-                    (agent, purpose, turn, questions[i], rule.name, int(rule.touches), tuple(ids), rounded)
-                )
-        return out
-
-    def _one_after_the_other(
-        self, rule: Policy, agents: Ids, questions: Sequence[str], k: int | None, more: Mapping[str, Any]
-    ) -> Found:
-        """Let each agent recall for its questions in turn, what it recalled for one being fresh for the next."""
-        turn = np.zeros(len(agents), np.int64)
-        seen: Counter[int] = Counter()
-        for i, agent in enumerate(agents.tolist()):
-            turn[i] = seen[agent]
-            seen[agent] += 1
-        access = self._columns["t_access"].copy()
-        parts: dict[int, Found] = {}
-        for t in range(int(turn.max()) + 1):
-            at = np.flatnonzero(turn == t)
-            found = self._find(rule, agents[at], [questions[i] for i in at.tolist()], k, **more)
-            ids = found.ids[found.ids >= 0]
-            self._columns["t_access"][ids] = self.now
-            for row, i in enumerate(at.tolist()):
-                parts[i] = Found(found.ids[row], found.scores[row], {n: p[row] for n, p in found.parts.items()})
-        self._columns["t_access"][:] = access
-        rows = [parts[i] for i in range(len(agents))]
-        return Found(
-            np.stack([r.ids for r in rows]),
-            np.stack([r.scores for r in rows]),
-            {name: np.stack([r.parts[name] for r in rows]) for name in rows[0].parts},
-        )
-
-    def find(self, agents: Sequence[int] | Ids, questions: Sequence[str], **how: Any) -> Found:
-        """Return what `retrieve` finds as arrays, without touching: for many agents at once.
-
-        Args:
-            agents: shape (m,).
-            questions: one each.
-            how: ``policy``, ``k``, ``kinds``, ``cold``, ``public`` as for `retrieve`.
-        """
-        policy, k = how.pop("policy", None), how.pop("k", None)
-        rule = self.policy if policy is None else policy if isinstance(policy, Policy) else policy_of(policy)
-        return self._find(rule, self._known(np.asarray(agents, np.int64)), questions, k, **how)
-
-    def _find(
-        self,
-        rule: Policy,
-        agents: Ids,
-        questions: Sequence[str],
-        k: int | None,
-        *,
-        kinds: tuple[str, ...] | None = None,
-        cold: bool = False,
-        public: bool = False,
-    ) -> Found:
-        k = k or self.settings.k or rule.k
-        m = len(agents)
-        if m != len(questions):
-            raise ParameterError(f"{len(questions)} questions for {m} agents; give one each")
-        ids = np.full((m, k), -1, np.int64)
-        total = np.zeros((m, k))
-        names = ["recency", "relevance", "topic"] if rule.special == "ldagent" else list(rule.weights)
-        parts = {name: np.zeros((m, k)) for name in names}
-        vectors, norms = self._embed(questions)
-        queries = vectors.astype(np.float32)
-        asked = _padded([np.unique(term_ids(q))[:MOST_ASKED] for q in questions]) if "words" in rule.weights else None
-        for at, pieces in self._groups(agents):
-            size = max(1, AT_ONCE // sum(slab.capacity for slab, _ in pieces))
-            for first in range(0, len(at), size):
-                here = slice(first, first + size)
-                block = [(slab, rows[here], int(slab.used[rows[here]].max())) for slab, rows in pieces]
-                if not any(width for _, _, width in block):
-                    continue  # everything is forgotten
-                q = at[here]
-                c = self._candidates(rule, agents[q], block, queries[q], norms[q], kinds, cold, public)
-                if asked is not None:
-                    terms, lengths = _words(block)
-                    c.words = bm25(terms, lengths, c.ok, asked[q])
-                if "links" in rule.weights:
-                    c.links = self._linked(agents[q], c)
-                if "chance" in rule.weights:
-                    c.chance = self._chance(agents[q], c.ids)
-                if rule.special == "ldagent":
-                    slots, value = self._by_topic(rule, c, [questions[i] for i in q.tolist()], k)
-                    order_parts = c.parts
-                else:
-                    value, order = scores(rule, c)
-                    slots = best(value, c.ok, k, order, newer=rule.ties == "newer")
-                    order_parts = c.parts
-                there = slots >= 0
-                pick = np.arange(len(q))[:, None], np.maximum(slots, 0)
-                ids[q] = np.where(there, c.ids[pick], -1)
-                total[q] = np.where(there, value[pick], 0.0)
-                for name in names:
-                    parts[name][q] = np.where(there, order_parts[name][pick], 0.0)
-        if rule.order == "creation":
-            order = np.argsort(np.where(ids < 0, np.iinfo(np.int64).max, ids), axis=1, kind="stable")
-            ids, total = np.take_along_axis(ids, order, axis=1), np.take_along_axis(total, order, axis=1)
-            parts = {name: np.take_along_axis(part, order, axis=1) for name, part in parts.items()}
-        return Found(ids, total, parts)
-
-    def _groups(self, agents: Ids) -> Iterator[tuple[Ids, list[tuple[Slab, Ids]]]]:
-        """Yield positions of agents whose records lie in slabs of the same shape, and these slabs with their rows."""
-        archetype = self._archetype[agents] if self.n_agents else np.zeros(len(agents), np.int32)
-        own: list[tuple[Slab | None, int]] = [(None, -1)] * len(agents)
-        for at, slab, rows in self._arena.groups(agents):
-            if not (archetype >= 0).any():
-                yield at, [(slab, rows)]
-            else:
-                for i, row in zip(at.tolist(), rows.tolist(), strict=True):
-                    own[i] = slab, row
-        if not (archetype >= 0).any():
-            return
-        shared: list[tuple[Slab | None, int]] = [(None, -1)] * len(agents)
-        for at, slab, rows in self._shared.groups(np.where(archetype >= 0, archetype.astype(np.int64), 2**31)):
-            for i, row in zip(at.tolist(), rows.tolist(), strict=True):
-                shared[i] = slab, row
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i, pair in enumerate(zip(own, shared, strict=True)):
-            groups[tuple(0 if s is None else s.capacity for s, _ in pair)].append(i)  # type: ignore[index]
-        for _, members in sorted(groups.items()):
-            pieces = []
-            for side in (own, shared):
-                slab_or_none = side[members[0]][0]
-                if slab_or_none is not None:
-                    pieces.append((slab_or_none, np.array([side[i][1] for i in members], np.int64)))
-            if pieces:
-                yield np.array(members, np.int64), pieces
-
-    def _candidates(
-        self,
-        rule: Policy,
-        agents: Ids,
-        block: Sequence[Block],
-        queries: npt.NDArray[np.float32],
-        norms: npt.NDArray[np.float32],
-        kinds: tuple[str, ...] | None,
-        cold: bool,
-        public: bool,
-    ) -> Candidates:
-        c = self._columns
-        ids = _joined([taken(slab.ids, rows, width) for slab, rows, width in block])
-        products = _joined([dots(slab, rows, width, queries) for slab, rows, width in block])
-        lengths = _joined([taken(slab.norms, rows, width) for slab, rows, width in block])
-        below = np.multiply(lengths, norms[:, None], dtype=np.float64)
-        there = ids >= 0
-        at = ids if there.all() else np.where(there, ids, 0)
-        flags, kind = c["flags"].take(at), c["kind"].take(at)
-        barred = Flag.GONE | Flag.PROBE
-        barred |= Flag.COLD if rule.skips_cold and not cold else Flag(0)
-        barred |= Flag.PRIVATE if public else Flag(0)
-        ok = there & (flags & int(barred) == 0)
-        if kinds is not None:
-            ok &= np.array([name in kinds for name in KINDS])[kind]
-        if rule.kinds != "all":
-            ok &= kind != CODES["fact"]
-        ends = c["valid_to"].take(at).max(initial=-1) >= 0
-        begins = c["valid_from"].take(at).max(initial=-1) > self.now
-        if ends or begins or self.settings.thought_expiry is not None:
-            ok &= self._holds(at)
-        for word in rule.skips:
-            barred_words = [[word in self._texts[i] for i in row] for row in np.where(ok, at, -1).tolist()]
-            ok &= ~np.array(barred_words, bool).reshape(ok.shape)
-        access = c["t_access"].take(at).astype(np.int64)
-        hours = self.settings.hours_per_step
-        if rule.drops_after_days is not None:
-            ok &= (self.now - access) * hours < rule.drops_after_days * 24
-        tau = 24.0 / hours if rule.name == "memorybank" else self.settings.tau_steps or 24.0 / hours
-        return Candidates(
-            ids=ids, ok=ok, now=self.now, t_access=access, importance=c["importance"].take(at),
-            strength=c["strength"].take(at).astype(np.float64) if "retention" in rule.weights else None,
-            stale=flags & int(Flag.STALE) != 0,
-            is_thought=_IS_THOUGHT[kind] if rule.recency.startswith("rank") else None,
-            relevance=np.divide(products, below, out=np.zeros(ids.shape), where=below > 0),
-            hours_per_step=hours, tau_steps=tau,
-        )  # fmt: skip
-
-    def _linked(self, agents: Ids, c: Candidates) -> npt.NDArray[np.float64]:
-        out = np.zeros(c.ids.shape)
-        if not self._edges:
-            return out
-        for row, agent in enumerate(agents.tolist()):
-            pairs = self._edges.get(agent, [])
-            if agent >= 0 and self._archetype[agent] >= 0:
-                pairs = pairs + self._edges.get(-2 - int(self._archetype[agent]), [])
-            if not pairs:
-                continue
-            # An id and its slot: ids ascend, but for what is shared and for empty slots.
-            slots = np.argsort(c.ids[row], kind="stable")
-            ids, both = c.ids[row, slots], np.array(pairs)
-            at = np.minimum(np.searchsorted(ids, both), len(ids) - 1)
-            a, b = slots[at[(ids[at] == both).all(axis=1)]].T
-            relevance = np.where(c.ok[row], c.relevance[row], -np.inf)
-            near = np.full(len(c.ids[row]), -np.inf)
-            np.maximum.at(near, a, relevance[b])
-            np.maximum.at(near, b, relevance[a])
-            out[row] = np.where(np.isfinite(near), near, 0.0)
-        return out
-
-    def _chance(self, agents: Ids, ids: Ids) -> npt.NDArray[np.float64]:
-        draws = [
-            self.chance.stream("step", self.now, "random retrieval", int(agent)).random(ids.shape[1])
-            for agent in agents.tolist()
-        ]
-        return np.array(draws).reshape(ids.shape)
-
-    def _by_topic(
-        self, rule: Policy, c: Candidates, questions: Sequence[str], k: int
-    ) -> tuple[Ids, npt.NDArray[np.float64]]:
-        """LD-Agent: of the ten nearest by their nouns, exp(−1e−7·Δt in s) × topic overlap; the later of equals."""
-        slots = np.full((len(questions), k), -1, np.int64)
-        value = np.zeros(c.ids.shape)
-        for name in ("recency", "relevance", "topic"):
-            c.parts[name] = np.zeros(c.ids.shape)
-        for row, question in enumerate(questions):
-            asked = noun_set(question)
-            here = np.flatnonzero(c.ok[row])
-            if not asked or not len(here):
-                continue
-            nouns = [noun_set(self._texts[i]) for i in c.ids[row, here].tolist()]
-            vectors, norms = self._embed([" ".join(sorted(asked)), *(" ".join(sorted(n)) for n in nouns)])
-            products = vectors[1:].astype(np.float32) @ vectors[0].astype(np.float32)
-            below = norms[1:].astype(np.float64) * float(norms[0])
-            near = np.divide(products, below, out=np.zeros(len(here)), where=below > 0)
-            nearest = np.argsort(-near, kind="stable")[:10]
-            ranked = []
-            for j in nearest.tolist():
-                shared = len(asked & nouns[j])
-                if not shared:
-                    continue
-                topic = 0.5 * (shared / len(asked) + shared / len(nouns[j]))
-                age_s = (self.now - int(c.t_access[row, here[j]])) * c.hours_per_step * 3600.0
-                recency = math.exp(-1e-7 * age_s)
-                slot = int(here[j])
-                c.parts["recency"][row, slot], c.parts["topic"][row, slot] = recency, topic
-                c.parts["relevance"][row, slot] = near[j]
-                value[row, slot] = recency * topic
-                ranked.append((-recency * topic, -int(c.ids[row, slot]), slot))
-            for at, (_, _, slot) in enumerate(sorted(ranked)[:k]):
-                slots[row, at] = slot
-        return slots, value
-
     # -- changing -------------------------------------------------------------------------------------------------
-
-    def _write(self, **columns: Any) -> None:
-        self._log.append(LogPart(1, columns))
 
     def _touch(self, ids: Sequence[int], now: int) -> None:
         c = self._columns
@@ -864,7 +287,7 @@ class MemoryStore:
         """Return an agent's records since its last reflection, at most ``reflect_over``; thoughts are left out."""
         ids = self._without_probes(self.ids_of(agent))
         ids = ids[ids >= self._since[agent]]
-        ids = ids[~_IS_THOUGHT[self._columns["kind"][ids]]]
+        ids = ids[~IS_THOUGHT[self._columns["kind"][ids]]]
         return self.get_all(ids[-self.settings.reflect_over :])
 
     def share_archetypes(self, archetypes: Sequence[int]) -> None:
@@ -1111,7 +534,7 @@ class MemoryStore:
         c = self._columns
         ids = np.arange(len(self)) if agent is None else np.flatnonzero(c["agent"] == agent)
         made = hashlib.blake2b(digest_size=16)
-        for name, (dtype, _) in _COLUMNS.items():
+        for name, (dtype, _) in COLUMNS.items():
             column = c[name][ids]
             if name in SYMBOLS:
                 # Codes depend on what was interned before; the words do not.
@@ -1183,11 +606,6 @@ class MemoryStore:
         self._episode = defaultdict(list, {int(k): list(v) for k, v in state["episode"].items()})
         self.refused, self.now, self.capacity = Counter(state["refused"]), int(state["now"]), int(state["capacity"])
 
-    def owner_read_by(self, agent: int) -> int:
-        """Return the owner of the shared records an agent reads; the agent itself where there is none."""
-        archetype = int(self._archetype[agent])
-        return agent if archetype < 0 else owner_of(archetype)
-
     def fork(self) -> MemoryStore:
         """Return a store of its own with the same memories; nothing written to it reaches this one."""
         other = MemoryStore.__new__(MemoryStore)
@@ -1207,53 +625,9 @@ class MemoryStore:
         return other
 
 
-class Reader:
-    """What one agent can read of its memory by structure, as of now."""
-
-    def __init__(self, store: MemoryStore, agent: int) -> None:
-        self._store = store
-        self._agent = agent
-
-    def insights(self, subject: Symbol = None) -> tuple[Memory, ...]:
-        """As `MemoryStore.insights`."""
-        return self._store.insights(self._agent, subject)
-
-    def about(self, subject: Symbol, predicate: str | None = None) -> tuple[Memory, ...]:
-        """As `MemoryStore.about`."""
-        return self._store.about(self._agent, subject, predicate)
-
-    def facts(self, subject: Symbol = None, predicate: str | None = None) -> tuple[Memory, ...]:
-        """As `MemoryStore.facts`."""
-        return self._store.facts(self._agent, subject, predicate)
-
-
-def owner_of(archetype: int) -> int:
-    """Return the agent number under which an archetype's shared records are stored."""
-    return -2 - archetype
-
-
 def _one(column: list[Any]) -> Any:
     return column[0] if column and column.count(column[0]) == len(column) else column
 
 
 def _all(column: Any, n: int) -> list[Any]:
     return column if isinstance(column, list) else [column] * n
-
-
-def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
-
-
-def _words(block: Sequence[Block]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[Any]]:
-    most = max(slab.width for slab, _, _ in block)
-    terms = [taken(slab.terms, rows, width) for slab, rows, width in block]
-    if len(terms) > 1:
-        terms = [np.pad(part, ((0, 0), (0, 0), (0, most - part.shape[2]))) for part in terms]
-    return _joined(terms), _joined([taken(slab.lengths, rows, width) for slab, rows, width in block])
-
-
-def _padded(words: Sequence[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
-    out = np.zeros((len(words), max((len(w) for w in words), default=0)), np.uint32)
-    for i, each in enumerate(words):
-        out[i, : len(each)] = each
-    return out

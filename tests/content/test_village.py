@@ -957,7 +957,7 @@ def talk_recalls(run: Run) -> dict[tuple[int, int, int], dict[int, float]]:
 
 
 def test_what_is_mentioned_had_come_to_mind_and_as_often_as_its_score_says(recorded: Run) -> None:
-    """Spec: with probability score / 3 of its best memory. Over a day as often as that adds up to, the more the higher."""
+    """Spec: with probability score / 3 of its best memory. Over a day as often as that adds up to, more the higher."""
     recalls = talk_recalls(recorded)
     held: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
     adds = recorded.memory.filter((pl.col("op") == "add") & pl.col("predicate").is_in(["told", "seeded"]))
@@ -1315,8 +1315,8 @@ def test_who_joins_lives_a_day_too() -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="Village.settle finds the places anew, Village.places keeps those of the start: a newcomer's home is none of "
-           "them, until the run is resumed",
+    reason="Village.settle finds the places anew, Village.places keeps those of the start: a newcomer's home is none "
+           "of them, until the run is resumed",
 )  # fmt: skip
 def test_the_home_of_who_joins_is_a_place_of_the_village() -> None:
     world = village(n_agents=5)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from simworld.errors import ParameterError
-from simworld.memory import POLICIES, Flag, Memory, MemorySettings, MemoryStore, NewMemory, Operation
+from simworld.memory import POLICIES, Flag, Memory, MemorySettings, MemoryStore, NewMemory, Operation, owner_of
 from simworld.rng import Chance
 
 N = 6
@@ -179,6 +179,42 @@ class MemoryContract:
             assert {m.id for one in found for m in one} <= set(kept)
         assert store.get(0).text == text
         assert all(store.get(i).flags & Flag.GONE for i in forgotten)
+
+    def test_what_cannot_be_is_refused_and_what_waits_stays(self) -> None:
+        store = self.lived()
+        before, size = store.digest(), len(store)
+        store.remember(NewMemory(2, "a zebra came by", "event"))
+        for wrong in (NewMemory(N, "x"), NewMemory(-1, "x"), NewMemory(0, "x", links=(size,)), NewMemory(0, "x", "no")):
+            with pytest.raises(ParameterError):
+                store.remember(wrong)
+            with pytest.raises(ParameterError):
+                store.add([wrong])
+        for agent in (N, -1):
+            with pytest.raises(ParameterError):
+                store.retrieve([0, agent], ["x", "x"])
+            with pytest.raises(ParameterError):
+                store.apply_ops(agent, [Operation(op="NO_OP")])
+        assert (store.digest(), len(store)) == (before, size)
+        assert [store.get(i).text for i in store.commit().tolist()] == ["a zebra came by"]
+
+    def test_members_share_what_is_stored_once(self) -> None:
+        store = self.lived()
+        store.share_archetypes([0, 0, *[-1] * (N - 2)])
+        mine = int(store.ids_of(0)[-1])
+        (shared,) = store.add([NewMemory(owner_of(0), "zebras come by", "reflection", evidence=(mine,))]).tolist()
+        for policy in ("paper", "hybrid", "cosine", "ldagent", "memorybank", "recent"):
+            found = store.retrieve(range(3), ["zebras"] * 3, policy=policy)
+            assert [shared in [m.id for m in one] for one in found] == [True, True, False]
+        assert [shared in [m.id for m in store.insights(a)] for a in range(3)] == [True, True, False]
+        assert store.get(shared).flags == Flag.SHARED
+        (own,) = store.add([NewMemory(1, "so it is", "reflection", evidence=(shared,))]).tolist()
+        assert store.get(own).depth == store.get(shared).depth + 1
+        store.retrieve([0], ["zebras"], touch=True)
+        store.commit()
+        assert store.get(shared).n_access == 0
+
+    def test_capacity_is_that_of_the_start(self) -> None:
+        assert self.lived(1).capacity == 2000
 
     def test_more_agents_may_come(self) -> None:
         store = self.lived()

@@ -6,6 +6,7 @@ whichever thread came first, cannot repeat their own runs.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ RECORD = st.builds(
     predicate=st.sampled_from(["", "gave"]), object=st.sampled_from([None, 2, "mill"]),
     place=st.sampled_from(["", "inn"]), flags=st.sampled_from([0, int(Flag.PRIVATE)]), order=st.integers(0, 2),
     data=st.sampled_from([{}, {"a": 1}, {"a": 2, "b": None}]),
+    t_event=st.sampled_from([None, 0, 3]), valid_from=st.sampled_from([-1, 0, 2]),
 )  # fmt: skip
 
 
@@ -40,17 +42,28 @@ def rows(store: MemoryStore) -> str:
     return repr((n, {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in columns.items()}))
 
 
-@given(st.lists(RECORD, max_size=12).flatmap(lambda new: st.tuples(st.just(new), st.permutations(new))))
+def citing(new: NewMemory, cites: int) -> NewMemory:
+    """The record with a link to one of its owner's two first records, or as evidence, or with neither."""
+    first = (2 * new.agent + cites % 2,)
+    return dataclasses.replace(new, links=first if cites in (0, 1) else (), evidence=first if cites in (2, 3) else ())
+
+
+CITING = st.builds(citing, RECORD, st.integers(0, 5))
+
+
+@given(st.lists(CITING, max_size=12).flatmap(lambda new: st.tuples(st.just(new), st.permutations(new))))
 @settings(max_examples=80, deadline=None)
 def test_the_order_in_which_a_steps_records_come_does_not_matter(case: Any) -> None:
     stores = [MemoryStore(N, MemorySettings(episodes=True)) for _ in case]
     for store, new in zip(stores, case, strict=True):
+        store.add([NewMemory(i // 2, "first") for i in range(2 * N)])
+        store.drain()
         for one in new:
             store.remember(one)
     assert repr(stores[0].waiting()) == repr(stores[1].waiting())
     ids = [store.commit().tolist() for store in stores]
-    assert ids[0] == ids[1] == list(range(len(case[0])))
-    agents = stores[0].column("agent").tolist()
+    assert ids[0] == ids[1] == list(range(2 * N, 2 * N + len(case[0])))
+    agents = stores[0].column("agent").tolist()[2 * N :]
     assert agents == sorted(agents)
     assert stores[0].digest() == stores[1].digest()
     assert rows(stores[0]) == rows(stores[1])
@@ -95,8 +108,6 @@ def test_the_log_replayed_is_the_store_wherever_it_is_cut(steps: list[list[NewMe
 @settings(max_examples=40, deadline=None)
 def test_what_others_remember_changes_nothing_for_an_agent(mine: list[NewMemory], others: list[NewMemory]) -> None:
     """Agent 0 recalls the same texts with the same scores alone and among others, whatever ids they get."""
-    import dataclasses
-
     own = [dataclasses.replace(one, agent=0) for one in mine]
     strangers = [dataclasses.replace(one, agent=1 + one.agent % (N - 1)) for one in others]
     seen = []

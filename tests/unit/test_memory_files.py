@@ -22,6 +22,7 @@ from simworld.memory import (
     NewMemory,
     Operation,
     export,
+    owner_of,
     replay,
     restore,
     snapshot,
@@ -177,6 +178,35 @@ def test_evidence_is_a_tree_down_to_what_happened() -> None:
     assert tree == [(0, "top"), (1, "ab"), (2, "a"), (2, "b"), (1, "a")]
     with pytest.raises(ParameterError, match="is not agent 0's"):
         MemoryView(store, 0).get(2)
+
+
+@pytest.mark.parametrize("settings", [MemorySettings(), MemorySettings(capacity=5), SETTINGS])
+def test_an_empty_store_and_its_capacity_come_back_from_a_snapshot(settings: MemorySettings, tmp_path: Path) -> None:
+    empty = MemoryStore(1001, settings)
+    empty.now = 4
+    snapshot(empty, tmp_path / "empty")
+    again = restore(tmp_path / "empty", settings)
+    assert (len(again), again.n_agents, again.now, again.capacity) == (0, 1001, 4, settings.capacity or 200)
+    assert (again.digest(), again.state()) == (empty.digest(), empty.state())
+    assert len(again.retrieve([3], ["bread"])[0]) == 0
+    assert again.add([NewMemory(3, "bread")]).tolist() == [0]
+    grown = MemoryStore(2, settings)
+    grown.grow(1001)
+    snapshot(grown, tmp_path / "grown")
+    assert restore(tmp_path / "grown", settings).capacity == grown.capacity == (settings.capacity or 2000)
+
+
+def test_what_is_shared_comes_back_from_a_snapshot(tmp_path: Path) -> None:
+    store = MemoryStore(3)
+    store.share_archetypes([0, 0, -1])
+    store.add([NewMemory(0, "the bread was stale")])
+    store.add([NewMemory(owner_of(0), "bakers cheat", "reflection", evidence=(0,))])
+    snapshot(store, tmp_path / "m")
+    again = restore(tmp_path / "m", MemorySettings())
+    assert (again.digest(), again.state()) == (store.digest(), store.state())
+    for one in (store, again):
+        assert [[m.id for m in found] for found in one.retrieve(range(3), ["bakers"] * 3)] == [[1, 0], [1], []]
+        assert [len(list(MemoryView(one, a).evidence(1))) for a in (0,)] == [2]
 
 
 def test_symbols_come_back_whatever_was_interned_before() -> None:

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 from simworld.errors import ParameterError
-from simworld.memory import Flag, MemorySettings, MemoryStore, NewMemory, replay
+from simworld.memory import POLICIES, Flag, MemorySettings, MemoryStore, NewMemory, replay
 from simworld.rng import Chance
 
 
@@ -42,6 +42,18 @@ def test_retention_is_the_formula_and_recall_raises_strength_and_starts_anew() -
         m = store.get(0)
         assert (m.strength, m.t_access, store.get(1).strength) == (strength, t, 1)
     assert store.get(0).n_access == 8
+
+
+def test_strength_grows_to_the_levels_of_the_policy() -> None:
+    """Three of MemoryBank's first release, six otherwise."""
+    for policy, most in (("memorybank", 3), ("hybrid", 6)):
+        store = forgetful(tau=7.5, policy=policy)
+        store.add([NewMemory(0, "bread")])
+        for t in range(1, 9):
+            store.now = t
+            recalled(store, "bread")
+        store.now = 18
+        assert store.retention(np.array([0])).tolist() == pytest.approx([math.exp(-10 / (most * 7.5))], rel=1e-6)
 
 
 def test_time_scale_is_required_and_never_guessed() -> None:
@@ -80,6 +92,24 @@ def test_what_is_forgotten_is_not_found_and_still_resolves() -> None:
     assert "bread is cheap" in rows["text"]
     assert list(rows["op"])[-1] == "forget"
     assert store.forget() == ([], [])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_when_everything_is_forgotten_nothing_is_found(policy: str) -> None:
+    """By one, by all, and by some beside others who remember; afterwards memories come as to the newly born."""
+    store = forgetful(n=3, k=5)
+    store.add([NewMemory(a, f"bread {i}", "event") for a in range(3) for i in range(4)])
+    kept = store.add([NewMemory(1, "bread for ever", "event", flags=int(Flag.PINNED))]).tolist()
+    store.now = 100
+    assert len(store.forget()[0]) == 12
+    for asked in ([0], [0, 2], [2, 1, 0, 1], [0, 0]):
+        found = store.retrieve(asked, ["bread"] * len(asked), policy=policy, touch=True)
+        assert [[m.id for m in one] for one in found] == [kept if agent == 1 else [] for agent in asked]
+    store.commit()
+    assert (store.records(0), store.recent(0, 5), store.about(0, None), store.insights(0)) == ([], [], (), ())
+    fresh = store.add([NewMemory(0, "bread again", "event")]).tolist()
+    found = store.retrieve([0, 2], ["bread"] * 2, policy=policy)
+    assert [[m.id for m in one] for one in found] == [fresh, []]
 
 
 def test_by_chance_records_go_with_the_probability_of_their_loss() -> None:
@@ -200,6 +230,19 @@ def test_a_summary_cites_its_episode_whose_records_turn_cold() -> None:
     assert store.summarise(1, store.ids_of(1).tolist(), "") is None
     assert not any(x.flags & Flag.COLD for x in store.records(1))
     assert store.closed_episodes(everything=True) == {}
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_an_episode_that_ends_without_a_summary_is_over_and_cold_only_if_said(cold: bool) -> None:
+    store = MemoryStore(2, MemorySettings(episodes=True))
+    ids = store.add([NewMemory(0, f"talk of bread {i}", place="mill") for i in range(5)]).tolist()
+    store.add([NewMemory(1, "talk of bread")])
+    store.end_episode(0, ids[:3], cold=cold)
+    assert [bool(store.get(i).flags & Flag.COLD) for i in ids] == [cold] * 3 + [False] * 2
+    assert store.closed_episodes(everything=True) == {0: ids[3:], 1: [5]}
+    assert len(store.retrieve([0], ["bread"], policy="hybrid")[0]) == (2 if cold else 5)
+    again = replay([(0, *store.drain())], store.settings, 2)
+    assert (again.digest(), again.state()) == (store.digest(), store.state())
 
 
 def test_five_sessions_later_it_is_known_what_was_said() -> None:

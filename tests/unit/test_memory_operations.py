@@ -59,6 +59,10 @@ def refused(store: MemoryStore, *operations: Operation) -> str:
         (op("ADD", "fact/mill", "x"), "is not fact/<subject>/<predicate>"),
         (op("ADD", "fact//owner", "x"), "is not fact/<subject>/<predicate>"),
         (op("ADD", "fact/mill/ ", "x"), "is not fact/<subject>/<predicate>"),
+        (op("ADD", "fact/#2/likes", "x"), "no agent '#2'"),
+        (op("ADD", "fact/#-1/likes", "x"), "no agent '#-1'"),
+        (op("ADD", "fact/#one/likes", "x"), "no agent '#one'"),
+        (op("ADD", f"fact/#{'9' * 5000}/likes", "x"), "no agent '#9999"),
         (op("UPDATE", "fact/mill/owner", "x"), "no open fact"),
         (op("DELETE", "fact/mill/owner"), "no open fact"),
     ],
@@ -185,6 +189,20 @@ def test_facts_of_one_batch_see_each_other() -> None:
     assert store.apply_ops(0, batch) == []
     assert (store.facts(0), len(store)) == ((), 2)
     assert "no open fact" in refused(store, *batch, op("UPDATE", "fact/mill/owner", "Cy"))
+
+
+def test_facts_of_people_with_a_hash_and_of_things_with_a_number_are_told_apart() -> None:
+    store = MemoryStore(2)
+    assert store.apply_ops(0, [op("ADD", "fact/#1/likes", "tea"), op("ADD", "fact/1/likes", "rain")]) == []
+    assert [f.object for f in store.facts(0, 1)] == ["tea"]
+    assert [f.object for f in store.facts(0, "1")] == ["rain"]
+    assert [store.get(i).subject for i in (0, 1)] == [1, "1"]
+
+
+def test_where_memory_is_off_nothing_is_changed_and_nothing_refused() -> None:
+    store = MemoryStore(1, MemorySettings(enabled=False))
+    assert store.apply_ops(0, [op("ADD", "core/self", "x"), op("ADD", "nowhere", "x")]) == []
+    assert (store.core(0), store.refused, store.drain()[0]) == ({}, {}, 0)
 
 
 # -- log ------------------------------------------------------------------------------------------------------------

@@ -351,6 +351,7 @@ def test_scores_reach_both_ends_of_their_range() -> None:
         store.add([NewMemory(0, near, "event", importance=1.0)])
         (one,) = store.retrieve([0], [near], policy=policy)
         assert [f.score for f in one.found] == [top, 0.0]
+        assert one.highest == top
     for seed in range(10):
         store = random_store(seed)
         for policy, top in (("paper", 3.0), ("reverie", 5.5), ("reverie_fixed", 5.5), ("genagents", 1.5)):
@@ -471,6 +472,9 @@ def test_kinds_privacy_and_covered_records_as_asked() -> None:
     assert ids("hybrid", cold=True) == [0, 1, 2, 4, 5]
     assert ids("reverie") == [0, 1, 2]
     assert ids("paper", public=True) == [0, 2, 4, 5]
+    store.retrieve([0], ["fox"], policy="recent", k=9, touch=True)
+    store.commit()
+    assert store.get(3).n_access == 0
     assert ids("paper", kinds=["utterance", "fact"]) == [1, 5]
 
 

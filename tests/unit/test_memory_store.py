@@ -126,8 +126,16 @@ def test_agents_that_there_are_not() -> None:
     for changed in ({"kind": "dream"}, {"importance": 1.5}, {"importance": -0.1}, {"importance": math.nan}):
         with pytest.raises(ParameterError):
             store.remember(NewMemory(0, "x", **changed))
-    with pytest.raises(ParameterError, match="no memory 0"):
-        store.get(0)
+    for missing in (0, -1):
+        with pytest.raises(ParameterError, match=f"no memory {missing}"):
+            store.get(missing)
+    for agent in (2, -1, -2, 2**30):
+        for ask in (
+            lambda a: store.retrieve([0, a], ["x", "x"]), lambda a: store.find([a], ["x"]),
+            lambda a: store.apply_ops(a, [Operation(op="ADD", path="core/self", value="x")]),
+        ):  # fmt: skip
+            with pytest.raises(ParameterError, match=f"no agent {agent}; there are 0 to 1"):
+                ask(agent)
     with pytest.raises(ParameterError, match="no agent 2"):
         MemoryView(store, 2)
     assert len(store) == 0
@@ -209,6 +217,53 @@ def test_recent_is_the_order_of_storing_whatever_was_recalled() -> None:
     assert [m.text for m in store.recent(0, 2, ["plan"])] == ["thing 12", "thing 16"]
     assert store.recent(0, 0) == []
     assert len(store.recent(1, 99)) == 10
+
+
+def test_what_was_made_by_asking_is_nowhere_but_by_its_id() -> None:
+    """A probe's records are left out of recall, of what is recent, about somebody, gathered and reflected on."""
+    store = MemoryStore(1, MemorySettings(episodes=True))
+    seen = remembered(store, 0, "Ada bakes bread", "event", subject="Ada", importance=0.25)
+    probe = remembered(store, 0, "Ada baked what bread?", "event", subject="Ada", importance=1.0, flags=int(Flag.PROBE))
+    later = remembered(store, 0, "Ada sold bread", "event", subject="Ada", importance=0.25)
+    remembered(store, 0, "Ada is asked about", "reflection", flags=int(Flag.PROBE), evidence=(probe,))
+    assert [m.id for m in store.recent(0, 2)] == [seen, later]
+    assert [m.id for m in store.about(0, "Ada")] == [seen, later]
+    assert [m.id for m in store.since_reflection(0)] == [seen, later]
+    assert store.insights(0) == ()
+    assert store.gathered(0) == 0.5
+    assert store.closed_episodes(everything=True) == {0: [seen, later]}
+    for policy in POLICIES:
+        assert probe not in [m.id for m in store.retrieve([0], ["what bread baked"], policy=policy, k=9)[0]]
+    assert store.get(probe).text == "Ada baked what bread?"
+    assert probe in store.ids_of(0).tolist()
+
+
+def test_a_record_that_cannot_be_is_refused_when_it_comes_and_the_others_wait_on() -> None:
+    store = MemoryStore(2)
+    others = remembered(store, 1, "yours")
+    store.remember(NewMemory(0, "bread"))
+    for wrong in (
+        {"agent": 7}, {"kind": "dream"}, {"evidence": (others,)}, {"links": (99,)}, {"text": "\ud800"},
+        {"predicate": 3}, {"place": None}, {"data": {"a": math.nan}}, {"data": {"a": object()}}, {"importance": 2.0},
+    ):  # fmt: skip
+        with pytest.raises(ParameterError):
+            store.remember(NewMemory(**{"agent": 0, "text": "x", **wrong}))
+        with pytest.raises(ParameterError):
+            store.add([NewMemory(0, "fine"), NewMemory(**{"agent": 0, "text": "x", **wrong})])
+    assert len(store) == 1
+    assert [new.text for new, _ in store.waiting()] == ["bread"]
+    assert [store.get(i).text for i in store.commit().tolist()] == ["bread"]
+    assert store.waiting() == []
+
+
+def test_how_much_is_kept_goes_by_the_size_of_the_society_at_its_start() -> None:
+    """2,000 records each up to 1,000 agents, 200 up to 10,000, 48 above; what the settings say stands."""
+    sizes = {0: 2000, 1: 2000, 1000: 2000, 1001: 200, 10_000: 200, 10_001: 48}
+    assert {n: MemoryStore(n).capacity for n in sizes} == sizes
+    assert MemoryStore(10_001, MemorySettings(capacity=7)).capacity == 7
+    store = MemoryStore(1000)
+    store.grow(1001)
+    assert (store.capacity, store.fork().capacity, store.settings.capacity) == (2000, 2000, None)
 
 
 # -- importance -----------------------------------------------------------------------------------------------------
@@ -307,6 +362,20 @@ def test_what_rests_on_a_closed_fact_is_stale_and_counts_half(policy: str) -> No
     assert 0 not in after
 
 
+def test_what_rests_on_what_is_private_is_private() -> None:
+    store = MemoryStore(2)
+    secret = remembered(store, 0, "I took the bread", flags=int(Flag.PRIVATE))
+    seen = remembered(store, 0, "the bread is gone")
+    one = remembered(store, 0, "I am a thief", "reflection", evidence=(seen, secret))
+    two = remembered(store, 0, "thieves are hungry", "reflection", evidence=(one,))
+    free = remembered(store, 0, "bread does not last", "reflection", evidence=(seen,))
+    linked = remembered(store, 0, "a day later", links=(secret,))
+    private = [i for i in range(len(store)) if store.get(i).flags & Flag.PRIVATE]
+    assert private == [secret, one, two]
+    public = {m.id for p in POLICIES for m in store.retrieve([0], ["bread thief"], policy=p, public=True, k=9)[0]}
+    assert public == {seen, free, linked}
+
+
 # -- touches --------------------------------------------------------------------------------------------------------
 
 
@@ -350,28 +419,123 @@ def test_a_step_reads_what_the_last_one_left() -> None:
 # -- archetypes -----------------------------------------------------------------------------------------------------
 
 
-def test_members_read_what_is_shared_and_do_not_own_it() -> None:
-    store = MemoryStore(4)
+def shared_store() -> tuple[MemoryStore, int, int]:
+    """0 and 1 are of archetype 0, 2 of 1, 3 of none; return the store, a record of 0 and one that 0 and 1 share."""
+    store = MemoryStore(4, chance=Chance(1))
     store.share_archetypes([0, 0, 1, -1])
     own = remembered(store, 0, "the bread was stale")
-    shared = remembered(
-        store, owner_of(0), "bakers cheat", "reflection", evidence=(own,), subject="baker", flags=int(Flag.SHARED)
-    )
+    shared = remembered(store, owner_of(0), "bakers cheat", "reflection", evidence=(own,), subject="baker")
+    return store, own, shared
+
+
+def test_members_read_what_is_shared_and_do_not_own_it() -> None:
+    store, own, shared = shared_store()
     assert [[m.id for m in store.insights(a)] for a in range(4)] == [[shared], [shared], [], []]
     assert [m.id for m in store.insights(1, "baker")] == [shared]
     assert [shared in store.ids_of(a).tolist() for a in range(4)] == [False] * 4
     assert [m.id for m in store.records(1)] == []
-    assert store.get(shared).agent == owner_of(0)
+    assert (store.get(shared).agent, store.get(shared).flags) == (owner_of(0), Flag.SHARED)
     assert store.gathered(0) == store.get(own).importance
     assert MemoryView(store, 1).get(shared).text == "bakers cheat"
     with pytest.raises(ParameterError, match="is not agent 3's"):
         MemoryView(store, 3).get(shared)
 
 
+@pytest.mark.parametrize("policy", FOUND_BY)
+def test_members_recall_what_is_shared_among_their_own(policy: str) -> None:
+    """Also who has nothing of its own; as one list, scored as if it were one member's."""
+    store, own, shared = shared_store()
+    others = remembered(store, owner_of(1), "millers cheat", "reflection")
+    store.now = 1
+    mine = [remembered(store, a, f"bakers sell bread to {a}", "event", importance=0.4) for a in (0, 2, 3)]
+    found = store.retrieve([3, 1, 0, 2, 1], ["bakers cheat"] * 5, policy=policy, k=9)
+    ids = [sorted(m.id for m in one) for one in found]
+    if policy == "ldagent":  # only what shares a noun
+        assert ids == [[mine[2]], [shared], [shared, mine[0]], [others, mine[1]], [shared]]
+    else:
+        assert ids == [[mine[2]], [shared], [own, shared, mine[0]], [others, mine[1]], [shared]]
+    assert {one.score(shared) for one in (found[1], found[4])} == {found[1].found[0].score}
+    alone = MemoryStore(1, chance=Chance(1))
+    for record in (own, shared, mine[0]):
+        m = store.get(record)
+        alone.now = m.t_created
+        alone.add([NewMemory(0, m.text, m.kind, importance=m.importance, evidence=(0,) if m.evidence else ())])
+    (same,) = alone.retrieve([0], ["bakers cheat"], policy=policy, k=9)
+    assert [m.text for m in same] == [m.text for m in found[2]]
+    assert [f.score for f in same.found] == pytest.approx([f.score for f in found[2].found], abs=1e-12)
+
+
+def test_recall_does_not_strengthen_what_is_shared() -> None:
+    """It is not a member's to strengthen, or one would change what another recalls."""
+    store, own, shared = shared_store()
+    store.now = 5
+    (one,) = store.retrieve([0], ["bakers bread"], touch=True)
+    assert {m.id for m in one} == {own, shared}
+    store.commit()
+    assert [(store.get(i).n_access, store.get(i).t_access) for i in (own, shared)] == [(1, 5), (0, 0)]
+
+
+def test_a_member_may_cite_what_it_shares_and_what_is_shared_cites_its_members() -> None:
+    store, own, shared = shared_store()
+    mine = remembered(store, 1, "so does mine", "reflection", evidence=(shared,))
+    assert (store.get(mine).agent, store.get(mine).depth, store.get(mine).flags) == (1, 2, 0)
+    for agent in (2, 3):
+        with pytest.raises(ParameterError, match="another agent's"):
+            store.add([NewMemory(agent, "so does mine", "reflection", evidence=(shared,))])
+    for wrong in (remembered(store, 2, "flour was dear"), remembered(store, 3, "nobody's")):
+        with pytest.raises(ParameterError, match="who does not read it"):
+            store.add([NewMemory(owner_of(0), "so", "reflection", evidence=(own, wrong))])
+    both = remembered(store, owner_of(0), "bread and bakers", "reflection", evidence=(own, shared, mine))
+    assert store.get(both).evidence == (own, shared, mine)
+    assert {a: {m.id for m in store.insights(a)} for a in (1, 3)} == {1: {both, shared, mine}, 3: set()}
+
+
+@pytest.mark.xfail(strict=True, reason="MemoryStore._check_refs asks only for owners >= 0: what one archetype shares may "
+                                       "cite what another shares, and its members cannot follow it")  # fmt: skip
+def test_what_is_shared_does_not_cite_what_others_share() -> None:
+    store, _, _ = shared_store()
+    theirs = remembered(store, owner_of(1), "millers cheat", "reflection")
+    with pytest.raises(ParameterError):
+        store.add([NewMemory(owner_of(0), "so", "reflection", evidence=(theirs,))])
+
+
+@pytest.mark.xfail(strict=True, reason="MemoryStore._where puts what is shared after what is one's own, whatever their "
+                                       "order of storing: insights are not newest first, about not oldest first")  # fmt: skip
+def test_what_is_shared_stands_among_ones_own_in_order_of_storing() -> None:
+    store, _, shared = shared_store()
+    mine = remembered(store, 1, "so does mine", "reflection", evidence=(shared,))
+    assert [m.id for m in store.insights(1)] == [mine, shared]
+
+
+def test_what_is_shared_is_kept_by_log_and_copy() -> None:
+    store, _, shared = shared_store()
+    parts = [(0, *store.drain())]
+    for other in (replay(parts, store.settings, 4), store.fork()):
+        assert other.digest() == store.digest()
+        assert [m.id for m in other.retrieve([1], ["bakers"])[0]] == [shared]
+        assert [len(other.retrieve([a], ["bakers"])[0]) for a in range(4)] == [2, 1, 0, 0]
+
+
+def test_facts_that_are_shared_are_read_and_not_changed_by_a_member() -> None:
+    store = MemoryStore(2)
+    store.share_archetypes([0, 0])
+    remembered(store, owner_of(0), "mill owner: Ada", "fact", subject="mill", predicate="owner", object="Ada")
+    assert [f.object for f in store.facts(1, "mill", "owner")] == ["Ada"]
+    assert fact(store, 0, "Bo", "UPDATE") != []
+    assert fact(store, 0, "Bo") == []
+    assert [f.object for f in store.facts(0, "mill", "owner")] == ["Bo", "Ada"]
+    assert [f.object for f in store.facts(1, "mill", "owner")] == ["Ada"]
+    assert store.get(0).valid_to == -1
+
+
 def test_private_records_are_no_evidence_for_what_is_shared() -> None:
     store = MemoryStore(2)
     store.share_archetypes([0, 0])
     secret = remembered(store, 0, "I took the bread", flags=int(Flag.PRIVATE))
-    with pytest.raises(ParameterError, match="private"):
-        store.add([NewMemory(owner_of(0), "members steal", "reflection", evidence=(secret,))])
-    assert len(store) == 1
+    thought = remembered(store, 0, "I am a thief", "reflection", evidence=(secret,))
+    for cited in (secret, thought):
+        with pytest.raises(ParameterError, match="private"):
+            store.add([NewMemory(owner_of(0), "members steal", "reflection", evidence=(cited,))])
+        with pytest.raises(ParameterError, match="private"):
+            store.add([NewMemory(owner_of(0), "members steal", "reflection", links=(cited,))])
+    assert len(store) == 2

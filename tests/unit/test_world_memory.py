@@ -156,6 +156,46 @@ def test_recall_counts_once_the_step_is_over() -> None:
     assert sum(m.n_access for a in range(1, 5) for m in world.memory.records(a)) == 0
 
 
+def test_what_was_recalled_already_may_be_given_and_counts_once() -> None:
+    world = village()
+    asked = ["war", "childhood", ""]
+    found = world.recall([2, 4, 1], asked, purpose="Tell")
+    told = [a.text for a in world.decide(Tell, [2, 4, 1], str, recall=found)]
+    assert told == [f"{a}: " + " / ".join(m.text for m in one) for a, one in zip((2, 4, 1), found, strict=True)]
+    assert told[0].startswith("2: war of 2")
+    assert told[2] == "1: "
+    assert told == [a.text for a in village().decide(Tell, [2, 4, 1], str, recall=asked)]
+    world.commit_memories()
+    assert [m.n_access for a in (2, 4) for m in world.memory.records(a)] == [1] * 6
+    assert sum(m.n_access for m in world.memory.records(1)) == 0
+    with pytest.raises(ParameterError, match="2 recollections for 3 agents"):
+        world.decide(Tell, [2, 4, 1], str, recall=found[:2])
+
+
+def test_the_null_recalls_at_random_whatever_the_policy() -> None:
+    """Also beside others, and where a policy is asked for by name; what it recalls depends on no question."""
+    world = village(6, mind=["null", "rules"] * 3, memory={"policy": "paper", "k": 2})
+    for agent in range(6):
+        for i in range(20):
+            world.remember(agent, f"bread {i}" if i else "zebra")
+    world.commit_memories()
+    drained = world.drain_memory()
+    assert drained is not None
+    found = [world.recall(range(6), question) for question in ("zebra", "bread")]
+    world.recall(range(6), "zebra", policy="cosine")
+    world.commit_memories()
+    n, columns = world.drain_memory() or (0, {})
+    policies = {(a, json.loads(d)["policy"]) for a, d in zip(columns["agent"], columns["data"], strict=True)}
+    assert n == 18
+    assert {p for a, p in policies if a % 2 == 0} == {"random_retrieval"}
+    assert {p for a, p in policies if a % 2} == {"paper", "cosine"}
+    for agent in range(6):
+        ids = [[m.id for m in one[agent]] for one in found]
+        assert (ids[0] == ids[1]) == (agent % 2 == 0)
+        if agent % 2:
+            assert found[0][agent][0].text == "zebra"
+
+
 # -- switched off ---------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +214,20 @@ def test_no_memory_and_no_reflection() -> None:
     assert not dull.memory.is_kind("reflection").any()
     assert wise.memory.is_kind("reflection").any()
     assert len(dull.memory) > 30
+
+
+@pytest.mark.xfail(strict=True, raises=ParameterError, reason="Remembering.recall asks a store that knows no agents: "
+                                                              "'no agent 0; there are 0 to -1'")  # fmt: skip
+def test_where_nothing_is_remembered_nothing_is_recalled() -> None:
+    world = village(memory={"enabled": False})
+    found = world.recall([0, 3], "war")
+    assert [len(one) for one in found] == [0, 0]
+    assert [a.text for a in world.decide(Tell, [0, 3], str, recall=found)] == ["nothing", "nothing"]
+
+
+def test_a_recollection_of_nothing_needs_no_memory() -> None:
+    world = village(memory={"enabled": False})
+    assert [len(one) for one in world.recall([0, 3], "")] == [0, 0]
 
 
 def test_settings_that_there_are_not_and_societies_without_memory() -> None:
@@ -366,6 +420,20 @@ def test_who_joins_later_remembers_too() -> None:
         assert {m.agent for m in records} == {agent}
         events_of = [e.text for e in world.personas[agent].backstory.events]
         assert [m.text for m in records if m.kind == "formative" and not m.flags & Flag.PRIVATE] == events_of
+
+
+def test_the_capacity_is_that_of_the_start_also_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here up to five agents keep 12 records each and more keep 4; two join five."""
+    monkeypatch.setattr("simworld.memory._settings.TIERS", ((5, 12),))
+    monkeypatch.setattr("simworld.memory._settings.FEWEST_KEPT", 4)
+    options: dict[str, Any] = {"joins": 2, "memory": {"capacity": None, "forgetting": "none"}}
+    assert village(6, **options).memory.capacity == 4
+    tape = Tape(village(**options)).run(8)
+    assert (tape.world.memory.n_agents, tape.world.memory.capacity) == (7, 12)
+    fresh = tape.put(village(**options), 4)
+    assert fresh.memory.capacity == 12
+    fresh.run_for(4)
+    assert fresh.memory.digest() == tape.world.memory.digest()
 
 
 def test_two_societies_with_one_seed_remember_the_same_and_looking_changes_nothing() -> None:
