@@ -191,7 +191,8 @@ class Knowledge:
     def held(self, agent: int, number: int, memory: Any) -> list[int]:
         """Return the records in which an agent holds a piece of news in its memory now."""
         tellings = self.heard[number].get(agent, ())
-        return [h.record for h in tellings if not memory.get(h.record).flags & Flag.GONE]
+        flags = memory.column("flags")
+        return [h.record for h in tellings if not flags[h.record] & Flag.GONE]
 
     def sourced(self, item: News) -> dict[int, Heard]:
         """Return by whom each agent first came to know from a source whose own chain reaches the first holder.

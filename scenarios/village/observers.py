@@ -13,6 +13,7 @@ from simworld.memory import Flag
 from simworld.observe import Finding, null_of
 
 from .news import Heard, News
+from .places import minutes
 
 REPLAYS = 200
 """Replays of the conversations under the null; arbitrary, enough for a mean and a standard deviation."""
@@ -111,7 +112,7 @@ class Diffusion:
             out.append(Finding(
                 observer=self.name, metric=f"{name}informed", value=float(len(sourced)), null_mean=null.mean,
                 null_sd=null.sd, gap=null.gap, p_value=null.p_value, null=NULL, n=n,
-                note=f"news {item.number}: in memory, with a chain of sources to {society.name_of(item.holder)}",
+                note=f"news {item.number}: ever remembered, with a chain of sources to {society.name_of(item.holder)}",
             ))  # fmt: skip
             depth, delay, by_holder = tree(item, sourced)
             for metric, value, one in (
@@ -146,6 +147,9 @@ class Diffusion:
             sum(item.number in json.loads(society.table[column][i]) for i in guests) for column in ("going", "attended")
         )
         name = f"{item.name}: "
+        day, minute = society.clock_time()
+        if (item.event.day, minutes(item.event.end)) > (day, minute + society.params.step_minutes):
+            attended = float("nan")  # it takes place after this run
         return [
             self._plain(f"{name}invited_by_host", invited, society.n_agents),
             self._plain(f"{name}heard", len(guests), society.n_agents),

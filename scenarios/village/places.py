@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from simworld.persona import Persona, trait_z
 
@@ -107,7 +106,7 @@ def settled(
             continue
         rng = chance.stream("schedule", i)
         work, lunch, evening, trip = (public[k] for k in rng.integers(0, len(public), 4))
-        goes_out = rng.random(2) < 1 / (1 + np.exp(-trait_z(person, "E")))
+        goes_out = rng.random(2) < 1 / (1 + math.exp(-trait_z(person, "E")))
         title = person.occupation.title if person.occupation is not None else "odd jobs"
         out = (Chunk("18:30", "20:30", evening, "spends the evening"),) if goes_out[0] else ()
         workdays.append((

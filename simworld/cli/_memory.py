@@ -72,6 +72,8 @@ def show(
     from simworld.cli import _runs, _tables
     from simworld.run import agent_of, memory_of, recalls, said_by
 
+    if query is None and (policy is not None or top is not None):
+        raise UsageError("--policy and -k say how --query is answered; give one, or leave them out")
     found = _runs.find(run)
     who = agent_of(found, agent)
     out = _tables.console()
@@ -289,11 +291,13 @@ def _said(out: Console, run: Run, who: int, events: Sequence[dict[str, Any]], re
 
 def _hits(out: Console, hits: Sequence[Found], *, several: bool) -> None:
     from simworld.cli._tables import text
+    from simworld.memory import Flag
 
     for one in hits:
         where = f"{one.run.path.name}, " if several else ""
         head = f"{one.hit.cosine:.3f}  {where}{one.name} (agent {one.hit.agent}), step {one.hit.t}, {one.hit.kind} "
-        out.print(text(head, "dim") + text(f"[{one.hit.id}] {' '.join(one.hit.text.split())}"))
+        out.print(text(head, "dim") + text(f"[{one.hit.id}] {' '.join(one.hit.text.split())}")
+                  + text("  (private)" if one.hit.flags & Flag.PRIVATE else "", "dim"))  # fmt: skip
     if not hits:
         out.print(text("nothing was found"))
 

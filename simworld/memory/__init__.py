@@ -4,6 +4,7 @@ It knows no scenario, asks no mind, and keeps nothing that its log does not say.
 """
 
 from simworld.memory._decisions import (
+    MOST_CITED,
     NULLS,
     RULES,
     Answer,
@@ -43,6 +44,7 @@ __all__ = [
     "KINDS",
     "LOG",
     "MODEL_UP_TO",
+    "MOST_CITED",
     "NULLS",
     "POLICIES",
     "RULES",

@@ -53,7 +53,9 @@ class Consolidation(Decision):
 
     summary: str = field(doc="The stretch in one or two sentences.", max_length=600)
     operations: list[Operation] = field(
-        [], doc="Changes of what you always know: core/self, core/goals, core/relationships, fact/<who>/<what>."
+        [],
+        doc="Changes of what you always know: core/self, core/goals, core/relationships, fact/<who>/<what>.",
+        max_length=20,
     )
 
 
@@ -90,7 +92,6 @@ class EpisodeView:
     """What an agent sees when it sums up."""
 
     records: tuple[Memory, ...]
-    core: tuple[str, ...] = ()
     names: Callable[[int], str] = "agent {}".format
 
 
@@ -99,6 +100,11 @@ class AnswerView:
     """What an agent sees when it is asked something."""
 
     question: str
+
+
+def times(n: int) -> str:
+    """Return how often, in words."""
+    return {1: "once", 2: "twice"}.get(n) or f"{number(n)} times"
 
 
 def number(n: int) -> str:
@@ -118,9 +124,7 @@ def reflect_by_rule(persona: Any, view: ReflectionView, memory: Any, rng: Any) -
             topics[about].append(record)
     drawn: list[tuple[int, float, Insight]] = []
     for (who, what), found in encounters.items():
-        # Earlier encounters count too, where they are still remembered.
-        every = list(memory.about(who, what)) if memory is not None else found
-        every = [m for m in every if m.value == m.value][-MOST_CITED:] or found
+        every = [m for m in found if m.value == m.value][-MOST_CITED:]
         if len(every) >= FEWEST:
             text = f"{view.names(who)} {outcomes(every, view.phrases[what])}."[:LONGEST]
             cited = [m.id for m in every]
@@ -130,19 +134,20 @@ def reflect_by_rule(persona: Any, view: ReflectionView, memory: Any, rng: Any) -
         found = [m for m in every if m.kind != "formative"]
         if len({m.t_event for m in found}) >= FEWEST:
             drawn.append((len(found), sum(m.importance for m in found), _topic(about, found, view.names)))
-    drawn.sort(key=lambda d: (-d[0], -d[1], d[2].insight))
+    known = {m.text for m in view.known}
+    drawn = sorted((d for d in drawn if d[2].insight not in known), key=lambda d: (-d[0], -d[1], d[2].insight))
     return Reflection(insights=[insight for _, _, insight in drawn[: view.most]])
 
 
 def _topic(about: Symbol, found: Sequence[Memory], names: Callable[[int], str]) -> Insight:
     cited = [m.id for m in found[-MOST_CITED:]]
     if isinstance(about, int):
-        times = number(len({m.t_event for m in found}))
-        return Insight(insight=f"I meet {names(about)} again and again, {times} times."[:LONGEST], evidence=cited)
+        often = times(len({m.t_event for m in found}))
+        return Insight(insight=f"I meet {names(about)} again and again, {often}."[:LONGEST], evidence=cited)
     told = list(dict.fromkeys(m.source for m in found if m.source >= 0))
     *most, last = [names(s) for s in told[:3]] or [""]
     whom = f", from {', '.join(most)}{' and ' if most else ''}{last}" if told else ""
-    text = f"I keep hearing of {str(about)[:LONGEST_NAME]}: {number(len(found))} times{whom}."
+    text = f"I keep hearing of {str(about)[:LONGEST_NAME]}: {times(len(found))}{whom}."
     return Insight(insight=text[:LONGEST], evidence=cited)
 
 

@@ -77,7 +77,9 @@ class Finding(Held):
         rule = self.policy if policy is None else policy if isinstance(policy, Policy) else policy_of(policy)
         agents = self._known(np.asarray(agents, np.int64))
         wanted = None if kinds is None else tuple(kinds)
-        more: dict[str, Any] = {"kinds": wanted, "cold": cold, "public": public}
+        turns = [0] * len(agents) if occurrences is None else [int(o) for o in occurrences]
+        whats = [(purpose, turn) for turn in turns]
+        more: dict[str, Any] = {"kinds": wanted, "cold": cold, "public": public, "whats": whats}
         if rule.touches_between and len(np.unique(agents)) < len(agents):
             found = self._one_after_the_other(rule, agents, questions, k, more)
         else:
@@ -92,12 +94,12 @@ class Finding(Held):
                              {name: float(part[i, at]) for name, part in found.parts.items()})
                     for at, memory in enumerate(self.get_all(here))
                 ],
-                [f"{label}: {text}" for label, text in self.core(agent).items()],
-                Reader(self, agent), rule.highest,
+                () if public else [f"{label}: {text}" for label, text in self.core(agent).items()],
+                Reader(self, agent, public=public), rule.highest,
             ))  # fmt: skip
             if touch and self.settings.enabled:
                 rounded = tuple(round(float(s), 6) for s in found.scores[i, : len(ids)])
-                turn = 0 if occurrences is None else int(occurrences[i])
+                turn = turns[i]
                 self._recalled.append(
                     (agent, purpose, turn, questions[i], rule.name, int(rule.touches), tuple(ids), rounded)
                 )
@@ -116,7 +118,8 @@ class Finding(Held):
         parts: dict[int, Found] = {}
         for t in range(int(turn.max()) + 1):
             at = np.flatnonzero(turn == t)
-            found = self._find(rule, agents[at], [questions[i] for i in at.tolist()], k, **more)
+            some = {**more, "whats": [more["whats"][i] for i in at.tolist()]}
+            found = self._find(rule, agents[at], [questions[i] for i in at.tolist()], k, **some)
             ids = found.ids[found.ids >= 0]
             self._columns["t_access"][ids] = self.now
             for row, i in enumerate(at.tolist()):
@@ -151,8 +154,13 @@ class Finding(Held):
         kinds: tuple[str, ...] | None = None,
         cold: bool = False,
         public: bool = False,
+        whats: Sequence[tuple[str, int]] | None = None,
     ) -> Found:
-        k = k or self.settings.k or rule.k
+        k = k if k is not None else self.settings.k or rule.k
+        if k < 1:
+            raise ParameterError(f"k = {k}; at least one record is asked for")
+        if unknown := set(kinds or ()) - set(KINDS):
+            raise ParameterError(f"no kind of memory {min(unknown)!r}; there are {', '.join(KINDS)}")
         m = len(agents)
         if m != len(questions):
             raise ParameterError(f"{len(questions)} questions for {m} agents; give one each")
@@ -178,7 +186,9 @@ class Finding(Held):
                 if "links" in rule.weights:
                     c.links = self._linked(agents[q], c)
                 if "chance" in rule.weights:
-                    c.chance = self._chance(agents[q], c.ids)
+                    c.chance = self._chance(
+                        agents[q], c.ids, [("", 0) if names is None else names[i] for i in q.tolist()]
+                    )
                 if rule.special == "ldagent":
                     slots, value = self._by_topic(rule, c, [questions[i] for i in q.tolist()], k)
                     order_parts = c.parts
@@ -296,12 +306,14 @@ class Finding(Held):
             out[row] = np.where(np.isfinite(near), near, 0.0)
         return out
 
-    def _chance(self, agents: Ids, ids: Ids) -> npt.NDArray[np.float64]:
-        draws = [
-            self.chance.stream("step", self.now, "random retrieval", int(agent)).random(ids.shape[1])
-            for agent in agents.tolist()
-        ]
-        return np.array(draws).reshape(ids.shape)
+    def _chance(self, agents: Ids, ids: Ids, names: Sequence[tuple[str, int]]) -> npt.NDArray[np.float64]:
+        """Return a draw for each record, its own for every question."""
+        out = np.zeros(ids.shape)
+        for row, (agent, (purpose, turn)) in enumerate(zip(agents.tolist(), names, strict=True)):
+            there = ids[row] >= 0
+            name = ("step", self.now, "random retrieval", agent, purpose, turn)
+            out[row, there] = self.chance.uniforms(len(self), *name, only=ids[row, there])
+        return out
 
     def _by_topic(
         self, rule: Policy, c: Candidates, questions: Sequence[str], k: int

@@ -14,6 +14,7 @@ from simworld.errors import ParameterError
 from simworld.memory._arena import Arena
 from simworld.memory._embed import Embedder, embedder, quantised
 from simworld.memory._log import Growing, LogPart
+from simworld.memory._operations import CORE_LABELS
 from simworld.memory._records import (
     CODES,
     KINDS,
@@ -31,7 +32,7 @@ from simworld.rng import Chance
 
 type Ids = npt.NDArray[np.int64]
 
-CORE = ("self", "goals", "relationships", "working")
+CORE = CORE_LABELS
 """Labels of the core blocks."""
 KEPT_TEXTS = 100_000
 """Texts whose vectors are kept; arbitrary."""
@@ -213,13 +214,22 @@ class Held:
             ok &= ~(expired & (c["kind"][ids] == CODES["reflection"]))
         return np.asarray(ok)
 
-    def _where(self, agent: int, kind: str | None, subject: Symbol, predicate: str | None, *, own: bool = False) -> Ids:
+    def _where(
+        self,
+        agent: int,
+        kind: str | None,
+        subject: Symbol,
+        predicate: str | None,
+        *,
+        own: bool = False,
+        public: bool = False,
+    ) -> Ids:
         ids = self.ids_of(agent)
         if not own and 0 <= agent < self.n_agents and self._archetype[agent] >= 0:
             ids = np.concatenate([ids, self._shared.ids_of(int(self._archetype[agent]))])
         ids = self._without_probes(ids)
         c = self._columns
-        ok = np.ones(len(ids), bool)
+        ok = c["flags"][ids] & int(Flag.PRIVATE) == 0 if public else np.ones(len(ids), bool)
         if kind is not None:
             ok &= c["kind"][ids] == CODES[kind]
         if subject is not None:
@@ -228,21 +238,25 @@ class Held:
             ok &= c["predicate"][ids] == self._codes.get(predicate, -1)
         return ids[ok]
 
-    def insights(self, agent: int, subject: Symbol = None) -> tuple[Memory, ...]:
+    def insights(self, agent: int, subject: Symbol = None, *, public: bool = False) -> tuple[Memory, ...]:
         """Return an agent's reflections that hold and are not stale, about somebody or all; newest first."""
-        ids = self._where(agent, "reflection", subject, None)
+        ids = self._where(agent, "reflection", subject, None, public=public)
         ids = ids[self._holds(ids) & (self._columns["flags"][ids] & Flag.STALE == 0)]
         return tuple(self.get_all(ids[::-1]))
 
-    def about(self, agent: int, subject: Symbol, predicate: str | None = None) -> tuple[Memory, ...]:
+    def about(
+        self, agent: int, subject: Symbol, predicate: str | None = None, *, public: bool = False
+    ) -> tuple[Memory, ...]:
         """Return an agent's records whose subject this is, oldest first, thoughts and facts left out."""
-        ids = self._where(agent, None, subject, predicate)
+        ids = self._where(agent, None, subject, predicate, public=public)
         kind = self._columns["kind"][ids]
         return tuple(self.get_all(ids[~IS_THOUGHT[kind] & (kind != CODES["fact"])]))
 
-    def facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> tuple[Memory, ...]:
+    def facts(
+        self, agent: int, subject: Symbol = None, predicate: str | None = None, *, public: bool = False
+    ) -> tuple[Memory, ...]:
         """Return an agent's facts that hold now, oldest first."""
-        ids = self._where(agent, "fact", subject, predicate)
+        ids = self._where(agent, "fact", subject, predicate, public=public)
         return tuple(self.get_all(ids[self._holds(ids)]))
 
     def _own_facts(self, agent: int, subject: Symbol = None, predicate: str | None = None) -> list[Memory]:
@@ -303,23 +317,24 @@ class Held:
 
 
 class Reader:
-    """What one agent can read of its memory by structure, as of now."""
+    """What one agent can read of its memory by structure, until something is committed."""
 
-    def __init__(self, store: Held, agent: int) -> None:
+    def __init__(self, store: Held, agent: int, *, public: bool = False) -> None:
         self._store = store
         self._agent = agent
+        self._public = public
 
     def insights(self, subject: Symbol = None) -> tuple[Memory, ...]:
         """As `MemoryStore.insights`."""
-        return self._store.insights(self._agent, subject)
+        return self._store.insights(self._agent, subject, public=self._public)
 
     def about(self, subject: Symbol, predicate: str | None = None) -> tuple[Memory, ...]:
         """As `MemoryStore.about`."""
-        return self._store.about(self._agent, subject, predicate)
+        return self._store.about(self._agent, subject, predicate, public=self._public)
 
     def facts(self, subject: Symbol = None, predicate: str | None = None) -> tuple[Memory, ...]:
         """As `MemoryStore.facts`."""
-        return self._store.facts(self._agent, subject, predicate)
+        return self._store.facts(self._agent, subject, predicate, public=self._public)
 
 
 def owner_of(archetype: int) -> int:

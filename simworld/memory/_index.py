@@ -81,6 +81,7 @@ class Hit(NamedTuple):
     importance: float
     text: str
     cosine: float
+    flags: int = 0
 
 
 class IndexReport(Record):
@@ -390,6 +391,7 @@ class _Rows(NamedTuple):
                 self.metadatas[i]["importance"],
                 self.texts[i],
                 float(cosines[i]),
+                self.metadatas[i]["flags"],
             )
             for i in order
         ]

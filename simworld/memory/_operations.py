@@ -17,8 +17,10 @@ class Operation(Record):
     """One change of what an agent always knows."""
 
     op: Literal["ADD", "UPDATE", "DELETE", "NO_OP"] = field(doc="What is done; NO_OP changes nothing.")
-    path: str = field("", doc="What it is done to: core/self, persona/<dotted leaf>, fact/<subject>/<predicate>.")
-    value: str = field("", doc="The new text, for ADD and UPDATE.")
+    path: str = field(
+        "", doc="What it is done to: core/self, persona/<dotted leaf>, fact/<subject>/<predicate>.", max_length=200
+    )
+    value: str = field("", doc="The new text, for ADD and UPDATE.", max_length=2000)
 
 
 def path_of(path: str) -> tuple[str, str]:
@@ -38,7 +40,7 @@ def fault_of(operation: Operation, now: dict[str, Any], settings: MemorySettings
     Args:
         operation: what is to be done.
         now: ``core`` and ``tree`` (texts by label and leaf), ``facts`` (open ones by subject and predicate), and
-            ``n_agents``.
+            ``n_agents`` and ``capacity`` (facts an agent keeps).
         settings: the token cap of the core, the leaves of the tree, what ADD does on a filled one.
     """
     op, value = operation.op, operation.value
@@ -90,6 +92,8 @@ def _fact(op: str, rest: str, value: str, now: dict[str, Any]) -> str:
     key = who, predicate
     if op in ("UPDATE", "DELETE") and key not in facts:
         return f"no open fact {subject!r} {predicate!r}"
+    if op == "ADD" and key not in facts and len(facts) >= now["capacity"]:
+        return f"{len(facts)} facts are kept already; DELETE what no longer matters"
     if op == "DELETE":
         del facts[key]
     else:

@@ -152,7 +152,8 @@ class Recalled(NamedTuple):
 class Recollection(Sequence[Memory]):
     """What one agent recalls for one question: the records found, and its core; iterating gives the records.
 
-    ``insights``, ``about`` and ``facts`` read the rest of its memory as of the same moment, by structure, not by words.
+    ``insights``, ``about`` and ``facts`` read the rest of its memory by structure, not by words, until something is
+    committed.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import numbers
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +27,7 @@ from simworld.memory._records import (
     Flag,
     Memory,
     NewMemory,
+    Symbol,
     symbol_of,
     symbol_text,
 )
@@ -59,25 +60,64 @@ class MemoryStore(Finding):
             self._waiting.append(new)
 
     def _check(self, new: NewMemory) -> None:
-        if isinstance(new.subject, numbers.Integral):
-            new.subject = int(new.subject)
-        if isinstance(new.object, numbers.Integral):
-            new.object = int(new.object)
-        new.flags = int(new.flags) | (int(Flag.SHARED) if new.agent < 0 else 0)
-        if not -(2**30) < new.agent < self.n_agents or new.agent == -1:
-            raise ParameterError(f"a memory for agent {new.agent!r}; there are 0 to {self.n_agents - 1}")
+        """Look at a record before it is kept, so that nothing is wrong with it at the barrier.
+
+        Raises:
+            ParameterError: a field is of the wrong type or out of range.
+        """
         if new.kind not in CODES:
             raise ParameterError(f"no kind of memory {new.kind!r}; there are {', '.join(KINDS)}")
+        try:
+            new.agent, new.flags = operator.index(new.agent), operator.index(new.flags)
+            new.source = operator.index(new.source)
+            new.t_event = None if new.t_event is None else operator.index(new.t_event)
+            new.valid_from, new.order = operator.index(new.valid_from), operator.index(new.order)
+            new.value = float(new.value)
+            new.evidence = tuple(operator.index(e) for e in new.evidence)
+            new.links = tuple(operator.index(e) for e in new.links)
+            new.subject, new.object = self._symbol(new.subject), self._symbol(new.object)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(
+                f"a field of a {new.kind} of agent {new.agent!r} is of the wrong type: {error}"
+            ) from None
+        new.flags |= int(Flag.SHARED) if new.agent < 0 else 0
+        if not -(2**30) < new.agent < self.n_agents or new.agent == -1:
+            raise ParameterError(f"a memory for agent {new.agent!r}; there are 0 to {self.n_agents - 1}")
+        if not -1 <= new.source < self.n_agents:
+            raise ParameterError(f"source = {new.source}; it is an agent, 0 to {self.n_agents - 1}, or -1 for none")
+        for name, step in (("t_event", new.t_event or 0), ("valid_from", new.valid_from), ("order", new.order)):
+            if not -(2**31) < step < 2**31:
+                raise ParameterError(f"{name} = {step} is no step")
+        if not 0 <= new.flags < 2 * max(Flag):
+            raise ParameterError(f"flags = {new.flags} is no sum of simworld.memory.Flag")
         if new.importance is not None and not 0.0 <= new.importance <= 1.0:
             raise ParameterError(f"importance = {new.importance!r}; it lies in [0, 1], a raw scale goes into 'data'")
         for name, text in (("text", new.text), ("predicate", new.predicate), ("place", new.place)):
-            if not isinstance(text, str) or (not text.isascii() and text.encode("utf-8", "replace").decode() != text):
-                raise ParameterError(f"the {name} of a memory is text that UTF-8 can hold, got {text!r:.80}")
+            self._check_text(name, text)
         try:
-            json.dumps(dict(new.data), allow_nan=False)
+            self._check_text("data", json.dumps(dict(new.data), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise ParameterError(f"the data of a memory is what JSON can hold: {error}") from None
         self._check_refs(new)
+
+    def _check_text(self, name: str, text: Any) -> None:
+        if not isinstance(text, str) or (not text.isascii() and text.encode("utf-8", "replace").decode() != text):
+            raise ParameterError(f"the {name} of a memory is text that UTF-8 can hold, got {text!r:.80}")
+
+    def _symbol(self, symbol: Any) -> Symbol:
+        """Return who or what is meant: an agent as an int, anything else as text.
+
+        Raises:
+            ParameterError: an agent that there is not, or text that cannot be written.
+        """
+        if symbol is None or isinstance(symbol, str):
+            if symbol is not None:
+                self._check_text("subject or object", symbol)
+            return symbol
+        agent = operator.index(symbol)
+        if not 0 <= agent < self.n_agents:
+            raise ParameterError(f"a memory about agent {agent}; there are 0 to {self.n_agents - 1}")
+        return agent
 
     def waiting(self) -> list[tuple[NewMemory, float]]:
         """Return what waits for the barrier, in the order in which it will be stored, with its importance by rule."""
@@ -300,8 +340,8 @@ class MemoryStore(Finding):
                 self._write(op="archetype", agent=agent, id=archetype)
                 self._archetype[agent] = archetype
 
-    def apply_ops(self, agent: int, operations: Sequence[Operation]) -> list[str]:
-        """Carry out memory operations of one agent, all or none.
+    def apply_ops(self, agent: int, operations: Sequence[Operation], *, private: bool = False) -> list[str]:
+        """Carry out memory operations of one agent, all or none; ``private`` marks the facts that come of them.
 
         Returns:
             What is wrong with each that is not possible; nothing was changed unless the list is empty.
@@ -317,19 +357,19 @@ class MemoryStore(Finding):
                 faults.append(fault)
         if faults:
             for fault in faults:
-                self.refused[fault] += 1
+                self.refused[kind_of_fault(fault)] += 1
                 self._write(op="refused", agent=agent, text=fault)
             return faults
         for operation in operations:
-            self._carry_out(agent, operation)
+            self._carry_out(agent, operation, private)
         return []
 
     def _trial(self, agent: int) -> dict[str, Any]:
         open_facts = {(f.subject, f.predicate): f for f in self._own_facts(agent)}
         return {"core": dict(self._core.get(agent, {})), "tree": dict(self._tree.get(agent, {})), "facts": open_facts,
-                "n_agents": self.n_agents}  # fmt: skip
+                "n_agents": self.n_agents, "capacity": self.capacity}  # fmt: skip
 
-    def _carry_out(self, agent: int, operation: Operation) -> None:
+    def _carry_out(self, agent: int, operation: Operation, private: bool) -> None:
         if operation.op == "NO_OP":
             return
         target, rest = path_of(operation.path)
@@ -344,15 +384,17 @@ class MemoryStore(Finding):
             self._set_leaf(agent, rest, new)
         else:
             subject, predicate = rest.split("/", 1)
+            # Contradicting facts are both kept, and the older one ends.
             old_facts = self._own_facts(agent, symbol_of(subject), predicate)
-            if operation.op != "ADD" and old_facts:
-                self.close(old_facts[-1].id)
+            for each in old_facts:
+                self.close(each.id)
             if operation.op != "DELETE":
-                links = (old_facts[-1].id,) if operation.op == "UPDATE" and old_facts else ()
-                words = self.name_of(int(subject[1:])) if isinstance(symbol_of(subject), int) else subject
+                who = symbol_of(subject)
+                words = self.name_of(who) if isinstance(who, int) else subject
                 self.add([NewMemory(
-                    agent, f"{words} {predicate}: {operation.value}", "fact", subject=symbol_of(subject),
-                    predicate=predicate, object=operation.value, valid_from=self.now, links=links,
+                    agent, f"{words} {predicate}: {operation.value}", "fact", subject=who, predicate=predicate,
+                    object=operation.value, valid_from=self.now, links=tuple(each.id for each in old_facts),
+                    flags=int(Flag.PRIVATE) if private else 0,
                 )])  # fmt: skip
 
     def _set_leaf(self, agent: int, path: str, text: str) -> None:
@@ -384,32 +426,40 @@ class MemoryStore(Finding):
         Formative and pinned records stay. What is dropped leaves the index, not the log, and evidence still resolves.
         """
         s, c = self.settings, self._columns
-        flags = c["flags"]
-        here = np.flatnonzero((flags & int(Flag.GONE) == 0) & (c["agent"] >= 0))
-        stays = flags[here] & int(Flag.FORMATIVE | Flag.PINNED) != 0
-        r = self.retention(here) if s.tau_steps is not None else np.ones(len(here))
-        gone = np.zeros(len(here), bool)
-        if s.forgetting == "threshold":
-            gone = (r < s.forget_below) & ~stays
-        elif s.forgetting == "bernoulli":
-            draws = self.chance.uniforms(len(self), "step", self.now, "forget", only=here)
-            gone = (draws < 1.0 - r) & ~stays
-        forgotten = here[gone]
-        for agent, ids in self._by_agent(forgotten):
-            self._drop("forget", agent, ids)
+        forgotten: list[int] = []
+        if s.forgetting != "none":
+            here = np.flatnonzero((c["flags"] & int(Flag.GONE) == 0) & (c["agent"] >= 0))
+            here = here[~self._stays(here)]
+            r = self.retention(here)
+            if s.forgetting == "threshold":
+                gone = here[r < s.forget_below]
+            else:
+                draws = self.chance.uniforms(len(self), "step", self.now, "forget", only=here)
+                gone = here[draws < 1.0 - r]
+            for agent, ids in self._by_agent(gone):
+                self._drop("forget", agent, ids)
+            forgotten = gone.tolist()
         evicted: list[int] = []
         for agent in np.flatnonzero(self._arena.used(np.arange(self.n_agents)) > self.capacity).tolist():
             evicted += self._evict(agent)
-        return forgotten.tolist(), sorted(evicted)
+        return forgotten, sorted(evicted)
+
+    def _stays(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Whether records are never dropped: formative and pinned ones, and facts that hold."""
+        c = self._columns
+        is_open = (c["kind"][ids] == CODES["fact"]) & (c["t_closed"][ids] < 0)
+        return np.asarray((c["flags"][ids] & int(Flag.FORMATIVE | Flag.PINNED) != 0) | is_open)
 
     def _evict(self, agent: int) -> list[int]:
         ids = self.ids_of(agent)
-        stays = self._columns["flags"][ids] & int(Flag.FORMATIVE | Flag.PINNED) != 0
-        free = ids[~stays]
+        free = ids[~self._stays(ids)]
         worth = self._columns["importance"][free]
         if self.settings.tau_steps is not None:
             worth = worth * self.retention(free)
-        out = np.sort(free[np.argsort(worth, kind="stable")[: len(ids) - self.capacity]])
+        # Facts that hold are a layer of their own, and do not crowd out the stream.
+        is_fact = (self._columns["kind"][ids] == CODES["fact"]) & (self._columns["t_closed"][ids] < 0)
+        over = len(ids) - int(is_fact.sum()) - self.capacity
+        out = np.sort(free[np.argsort(worth, kind="stable")[: max(over, 0)]])
         if len(out):
             self._drop("evict", agent, out)
         return [int(i) for i in out]
@@ -426,6 +476,9 @@ class MemoryStore(Finding):
     def _leave(self, agent: int, ids: Ids) -> None:
         self._columns["flags"][ids] |= int(Flag.GONE)
         self._arena.remove(agent, ids)
+        if agent in self._edges:
+            gone = set(ids.tolist())
+            self._edges[agent] = [(a, b) for a, b in self._edges[agent] if a not in gone and b not in gone]
 
     # -- episodes -------------------------------------------------------------------------------------------------
 
@@ -500,6 +553,8 @@ class MemoryStore(Finding):
             op, agent, record = row["op"], row["agent"], row["id"]
             if op in ("close", "flag") and not 0 <= record < len(self) + len(adds):
                 raise RunError(f"the log of memories changes record {record}, which is not there; it was altered")
+            if agent >= self.n_agents:
+                self.grow(agent + 1)
             if op == "add":
                 if record != len(self) + len(adds):
                     raise RunError(f"the log of memories has record {record} where {len(self) + len(adds)} should be")
@@ -526,7 +581,7 @@ class MemoryStore(Finding):
             elif op == "archetype":
                 self._archetype[agent] = record
             elif op == "refused":
-                self.refused[row["text"]] += 1
+                self.refused[kind_of_fault(row["text"])] += 1
         store()
 
     def digest(self, agent: int | None = None) -> str:
@@ -547,10 +602,10 @@ class MemoryStore(Finding):
         whose = range(self.n_agents) if agent is None else (agent,)
         for one in whose:
             state = [
-                self.core(one), self.tree(one), int(self._gathered[one]), self._episode.get(one, []),
-                int(self._archetype[one]),
+                self.core(one), self.tree(one), int(self._gathered[one]), int(self._since[one]),
+                self._episode.get(one, []), int(self._archetype[one]),
             ]  # fmt: skip
-            if state != [{}, {}, 0, [], -1]:
+            if state != [{}, {}, 0, 0, [], -1]:
                 made.update(json.dumps([one, state], sort_keys=True).encode())
         return made.hexdigest()
 
@@ -631,3 +686,8 @@ def _one(column: list[Any]) -> Any:
 
 def _all(column: Any, n: int) -> list[Any]:
     return column if isinstance(column, list) else [column] * n
+
+
+def kind_of_fault(fault: str) -> str:
+    """Return what is wrong without what a model wrote: what comes before the first quotation."""
+    return fault.partition("'")[0].strip()[:60]

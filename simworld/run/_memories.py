@@ -88,7 +88,7 @@ def remembered(run: Run, step: int | None = None, embed: Embedder | None = None)
         UsageError: the run kept no memory, or has no such step.
     """
     settings = settings_of(run)
-    if step is not None and not 0 <= step <= run.steps:
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= run.steps):
         raise UsageError(f"no step {step!r}; this run has steps 0 to {run.steps}")
     log = run.memory
     n = max(n_agents_of(run), *(agent + 1 for agent in log["agent"].unique().to_list()), 0)
@@ -119,7 +119,9 @@ def agent_of(run: Run, who: str | int) -> int:
         close = [i for name, i in folded.items() if str(who).casefold() in name.split()]
         found = folded.get(str(who).casefold()) if len(close) != 1 else close[0]
     if found is None:
-        raise UsageError(f"no agent {who!r} in {run.path.name}{did_you_mean(str(who), names)}; give a number or a name")
+        last = n_agents_of(run) - 1
+        hint = "" if str(who).lstrip("-").isdecimal() else did_you_mean(str(who), names)
+        raise UsageError(f"no agent {who!r} in {run.path.name}{hint}; give 0 to {last}, or a name")
     return found
 
 

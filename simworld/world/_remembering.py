@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from simworld.errors import ParameterError
 from simworld.memory import (
     MODEL_UP_TO,
+    MOST_CITED,
     NULLS,
     RULES,
     Consolidation,
@@ -91,7 +92,8 @@ class Remembering:
         if own is None:
             if given.keys() - {"enabled", "reflection"}:
                 raise ParameterError(
-                    f"{type(self).__name__} keeps no memory, so {', '.join(given)} has nothing to do; leave it out"
+                    f"{type(self).__name__} keeps no memory with these parameters, so {', '.join(given)} has nothing "
+                    "to do; leave it out (simworld list SCENARIO shows what makes it remember)"
                 )
             settings = MemorySettings(enabled=False)
         else:
@@ -108,6 +110,18 @@ class Remembering:
             chance=self.chance, name_of=self.name_of,
         )  # fmt: skip
         self._remember_lives(0)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the store was made, and keeps anything."""
+        return getattr(self, "_memory_kept", False)
+
+    def check_memory_minds(self) -> None:
+        """Note where a language model is to weigh memories and there is none."""
+        by_rule = {"rules", "null", "human", *self.policies}
+        is_wanted = self._memory_kept and self.memory.settings.importance != "rule"
+        if is_wanted and all(mind.label in by_rule for mind in self._minds):
+            self.notes.append("no agent has a language model, so the rule says how important memories are")
 
     def new_store(self) -> MemoryStore:
         """Return an empty store like the one at hand, for repeating a log."""
@@ -175,10 +189,8 @@ class Remembering:
         questions = self._questions(ids, recall)
         turns = np.broadcast_to(np.asarray(how.pop("occurrences", 0)), len(ids))
         is_null = np.array([self.mind_of(i).label == "null" for i in ids.tolist()], bool)
-        out = [self.memory.only_reading(agent) for agent in ids.tolist()]
-        if not self._memory_kept:
-            return out
-        looks = np.array([bool(q) for q in questions], bool)
+        out: list[Any] = [None] * len(ids)
+        looks = np.array([bool(q) and self._memory_kept for q in questions], bool)
         # The null recalls at random: what it does must not depend on a policy of retrieval.
         for at, policy in ((np.flatnonzero(looks & ~is_null), {}), (np.flatnonzero(looks & is_null), NULL_RECALL)):
             if len(at):
@@ -188,7 +200,7 @@ class Remembering:
                 )  # fmt: skip
                 for i, one in zip(at.tolist(), found, strict=True):
                     out[i] = one
-        return out
+        return [one or self.memory.only_reading(agent) for one, agent in zip(out, ids.tolist(), strict=True)]
 
     def _questions(self, ids: Ids, recall: Any) -> list[str]:
         if recall is None or isinstance(recall, str):
@@ -236,41 +248,40 @@ class Remembering:
     def _look_back(self, agent: int) -> ReflectionView:
         memory, settings = self.memory, self.memory.settings
         records = {m.id: m for m in memory.since_reflection(agent)}
+        # Earlier encounters with the same ones, so that an insight can count them all.
+        met = {(m.subject, m.predicate) for m in records.values() if m.predicate in settings.phrases}
+        for subject, predicate in sorted(met, key=repr):
+            if isinstance(subject, int):
+                records |= {m.id: m for m in memory.about(agent, subject, predicate)[-MOST_CITED:]}
         focal = sorted(records.values(), key=lambda m: (-m.importance, -m.id))[:FOCAL]
         for found in memory.retrieve([agent] * len(focal), [m.text for m in focal]):
             records |= {m.id: m for m in found}
-        known = memory.insights(agent)
-        cited = {i for insight in known for i in insight.evidence}
-        encounters = [m for m in memory.records(agent) if m.id in cited and m.predicate in settings.phrases]
-        records |= {m.id: m for m in encounters}
         shown = tuple(records[i] for i in sorted(records))
-        return ReflectionView(
-            shown, known[: FOCAL * settings.insights], settings.insights, settings.phrases, self.name_of
-        )
+        known = memory.insights(agent)[: FOCAL * settings.insights]
+        return ReflectionView(shown, known, settings.insights, settings.phrases, self.name_of)
 
     def _conclude(self, agent: int, answer: Reflection, view: ReflectionView) -> list[int]:
         memory, settings = self.memory, self.memory.settings
-        shown = {m.id for m in view.records} | {
-            m.id for record in view.records for m in memory.about(agent, record.subject, record.predicate)
-            if record.subject is not None
-        }  # fmt: skip
-        depth = functools.cache(lambda i: memory.get(i).depth)
-        kept, faults = usable(answer.insights, shown, depth, settings.depth, settings.insights)
+        cards = {m.id: m for m in view.records}
+        kept, faults = usable(
+            answer.insights, set(cards), lambda i: cards[i].depth, settings.depth, settings.insights
+        )  # fmt: skip
+        before = [m for m in memory.insights(agent) if m.agent == agent]
         ids: list[int] = []
         for insight in kept:
-            cited = [memory.get(i) for i in sorted(set(insight.evidence))]
+            cited = [cards[i] for i in sorted(set(insight.evidence))]
             subject, predicate, value = common(cited)
-            same = [
-                m for m in memory.insights(agent, subject)
-                if predicate and m.predicate == predicate and m.agent == agent
-            ]  # fmt: skip
-            if any(m.text == insight.insight for m in memory.insights(agent)):
-                continue
-            if not same and memory.says_already(agent, insight.insight):
+            # A newer count of encounters with somebody stands for the older one; any other insight stands beside it.
+            is_count = isinstance(subject, int) and predicate in settings.phrases and math.isfinite(value)
+            same = [m for m in before if is_count and (m.subject, m.predicate) == (subject, predicate)]
+            if any(m.text == insight.insight for m in before) or (
+                not same and memory.says_already(agent, insight.insight)
+            ):
                 faults.append("it says what was concluded before")
                 continue
             for old in same:
                 memory.close(old.id)
+            before = [m for m in before if m not in same]
             ids += memory.add([NewMemory(
                 agent, insight.insight, "reflection", subject=subject, predicate=predicate, value=value,
                 importance=round(0.8 * insight.confidence, 6), evidence=tuple(m.id for m in cited),
@@ -298,7 +309,6 @@ class Remembering:
         views = {
             agent: EpisodeView(
                 tuple(memory.get(i) for i in over[agent]),
-                tuple(f"{k}: {v}" for k, v in memory.core(agent).items()),
                 self.name_of,
             )
             for agent in long.tolist()
@@ -314,7 +324,8 @@ class Remembering:
             made = memory.summarise(agent, over[agent], answer.summary)
             if made is not None:
                 summaries[agent] = made
-            faults = memory.apply_ops(agent, answer.operations)
+            is_private = any(m.flags & Flag.PRIVATE for m in views[agent].records)
+            faults = memory.apply_ops(agent, answer.operations, private=is_private)
             if faults:
                 self.emit("memory_refused", agent=agent, data={"faults": faults})
         return summaries
@@ -338,8 +349,10 @@ class Remembering:
         for agent, answer in answers.pairs():
             for i, new in enumerate(by_agent[agent]):
                 # A refusal is routine, and counted as what it is.
-                raw = 1 if isinstance(answer, Refusal) else answer.scores[i]
-                new.importance, new.data = raw / 10, {**new.data, "importance_raw": raw}
+                if isinstance(answer, Refusal):
+                    new.importance = 0.1
+                else:
+                    new.importance, new.data = answer.scores[i] / 10, {**new.data, "importance_raw": answer.scores[i]}
 
     def mind_of(self, agent: int) -> Mind:
         """Return the mind that decides for an agent."""

@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 
 from simworld.agent import Agent, ColumnSpec, Entity
 from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
-from simworld.memory import Embedder
+from simworld.memory import Embedder, MemorySettings
 from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, Waiting, possible
 from simworld.persona import Persona, sample_population
 from simworld.rng import Chance
@@ -153,6 +153,7 @@ class World(Remembering, mesa.Model):
         self.start_memory(memory or {}, embed)
         seats: Any = mind(self) if callable(mind) and not isinstance(mind, Mind | type) else mind
         self._minds, self._mind_of = self._seat_minds(seats)
+        self.check_memory_minds()
         if start is not None:
             if start.n != self.table.n:
                 raise GraphError(f"the graph has {start.n} nodes but the scenario made {self.table.n} agents")
@@ -231,8 +232,9 @@ class World(Remembering, mesa.Model):
         self.graph.grow(self.table.n)
         if self.personas is not None:
             self._later_personas(self.personas)
-        if self.t > 0:
+        if self.has_memory:
             self._remember_lives(first)
+        if self.t > 0:
             for row in range(first, first + n):
                 # The persona travels with the event: the run's inputs hold those of the start only.
                 who = None if self.personas is None else self.personas[row].model_dump(mode="json")
@@ -650,7 +652,10 @@ def checked_params[R: Record](cls: type[R], given: Mapping[str, Any]) -> R:
     for name in given:
         if name not in cls.model_fields:
             known = list(cls.model_fields)
-            raise ParameterError(f"no parameter {name!r}{did_you_mean(name, known) or f'; there are {known}'}")
+            what = "setting of memory" if cls is MemorySettings else "parameter"
+            hint = did_you_mean(name, known) or f"; there are {known}"
+            where = " (simworld list --memory)" if cls is MemorySettings else ""
+            raise ParameterError(f"no {what} {name!r}{hint}{where}")
     try:
         return cls(**given)
     except ValidationError as error:
@@ -661,7 +666,7 @@ def checked_params[R: Record](cls: type[R], given: Mapping[str, Any]) -> R:
             raise ParameterError(f"parameter {name!r} has no default and was not given") from None
         about = f" ({field.description})" if field is not None and field.description else ""
         if not first["loc"]:
-            raise ParameterError(f"{cls.__name__}: {first['msg']}") from None
+            raise ParameterError(first["msg"].removeprefix("Value error, ")) from None
         raise ParameterError(f"parameter {name} = {first['input']!r}: {first['msg']}{about}") from None
 
 

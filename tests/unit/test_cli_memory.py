@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,8 +18,11 @@ from click.testing import CliRunner, Result
 
 import simworld as sw
 from simworld.cli._main import cli
-from simworld.run import Run, embedder_named, load_run, memory_of, rebuild_index, remembered, search_memories
+from simworld.memory import embedder, quantised
+from simworld.persona import Secret
+from simworld.run import Run, load_run, memory_of, remembered, search_memories
 from tests.server import ModelServer
+from tests.server.app import DIMENSIONS
 from tests.unit.test_run_memory import CIRCLE, FEAST, write_circle
 from tests.unit.test_run_society import begin_and_cut, hashes
 
@@ -146,6 +150,7 @@ def test_a_query_shows_what_would_be_recalled_and_why(looked_at: Run) -> None:
     assert len(scored) == 2
     assert FEAST in found
     assert "relevance 1.00" in found
+    assert shown("memory", "one", "0", "--step", "3", "--query", "When is the feast?", "--top", "2") == text
     cosine = shown("memory", "one", "0", "--query", "feast", "--policy", "cosine", "-k", "1")
     assert "= relevance " in cosine
     assert "recency" not in cosine.partition("would recall for")[2]
@@ -169,6 +174,8 @@ def test_what_was_said_is_shown_with_what_was_remembered_then(looked_at: Run) ->
         (["memory", "one", "0", "--step", "-1"], "no step -1"),
         (["memory", "one", "0", "--step", "x"], "not a valid integer"),
         (["memory", "one", "0", "-k", "0"], "range"),
+        (["memory", "one", "0", "--top", "1001"], "range"),
+        (["memory", "one", "0", "--query", "x", "--policy", "nope"], "no retrieval policy 'nope'; there are "),
         (["memory", "one", "0", "--said", "abracadabra"], "never said"),
         (["memory", "one", "0", "1"], "unexpected extra argument"),
         (["memory", "one", "0", "--nope"], "no option '--nope'"),
@@ -183,6 +190,9 @@ def test_what_was_said_is_shown_with_what_was_remembered_then(looked_at: Run) ->
         (["memory", "rebuild"], "missing argument 'RUN'"),
         (["memory", "rebuild", "none"], "kept no memory"),
         (["memory", "rebuild", "one", "--embedder", "nope"], "no embedder 'nope'"),
+        (["memory", "rebuild", "one", "--embedder", "local/e"], "--api-base"),
+        (["memory", "rebuild", "one", "--embedder", "local/e", "--api-base", "nowhere"], "'nowhere' is no address"),
+        (["memory", "search", "one", "x", "--api-base", "http://a", "--api-base", "http://b"], "given twice"),
         (["ask", "one", "0"], "missing argument 'QUESTION'"),
         (["ask", "one", "0", ""], "no question"),
         (["ask", "one", "nobody", "x"], "no agent 'nobody'"),
@@ -198,6 +208,7 @@ def test_what_was_said_is_shown_with_what_was_remembered_then(looked_at: Run) ->
         (["run", "circle", "--memory", "k=1", "--memory", "k=2"], "--memory is given twice"),
         (["run", "circle", "--memory", "enabled=true", "--no-memory"], "say it once"),
         (["run", "friendship_paradox", "--memory", "k=3"], "keeps no memory"),
+        (["run", "mesa.examples.basic.schelling.model@Schelling", "--memory", "k=3"], "takes no memory"),
     ],
 )
 def test_a_wrong_call_is_one_line(looked_at: Run, args: list[str], said: str) -> None:
@@ -205,10 +216,29 @@ def test_a_wrong_call_is_one_line(looked_at: Run, args: list[str], said: str) ->
     assert not (looked_at.path / "memory").exists() or "search" in args or "rebuild" in args
 
 
-def test_a_policy_that_does_not_exist_is_one_line(looked_at: Run) -> None:
-    done = call("memory", "one", "0", "--query", "x", "--policy", "nope")
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["memory", "one", "0", "--query", "x", "--policy", "nope"], "no retrieval policy 'nope'"),
+        (["memory", "search", "none", "x"], "kept no memory"),
+        (["ask", "none", "0", "x"], "kept no memory"),
+    ],
+)
+def test_where_an_error_arose_is_shown_to_who_asks(looked_at: Run, args: list[str], said: str) -> None:
+    done = call("--traceback", *args)
     assert done.exit_code == 2
-    assert re.fullmatch(r"simworld: no retrieval policy 'nope'; there are .*hybrid.*\n", done.stderr)
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith("simworld: ")
+    assert said in lines[-1]
+
+
+@pytest.mark.parametrize("option", ["--no-memory", "--no-reflection"])
+def test_a_plain_mesa_model_may_be_told_to_remember_nothing(lab: Path, option: str) -> None:
+    schelling = "mesa.examples.basic.schelling.model@Schelling"
+    shown("run", schelling, "--steps", "1", "-p", "width=8", "-p", "height=8", "--out", "out", option)
+    assert "memory" not in load_run("out").manifest
 
 
 def test_options_of_memory_reach_the_plan(lab: Path) -> None:
@@ -246,7 +276,25 @@ def test_ask_says_who_answers_what_from_what(looked_at: Run) -> None:
     assert f"{looked_at.personas[0].name} (agent 0); mind: rules" in text
     assert FEAST in text
     assert "what came to mind, and why" in text
+    assert len(re.findall(r"^\d\.\d{3}  \[\d+\] ", text, re.M)) == 2
+    assert shown("ask", "one", "0", "When is the feast?", "--step", "3", "--top", "2") == text
     assert hashes(looked_at.path) == before
+
+
+SECRET = "I water the bread, and nobody must ever know."
+
+
+def test_ask_in_public_leaves_secrets_out(looked_at: Run, tmp_path: Path) -> None:
+    assert looked_at.personas is not None
+    first, *others = looked_at.personas
+    first = first.model_copy(update={"secrets": (Secret(text=SECRET, sensitivity=5),)})
+    run = sw.run(looked_at.plan.scenario, steps=1, cast=[first, *others], out=tmp_path / "run")
+    asked = "ask", str(run.path), "0", SECRET, "--policy", "cosine"
+    assert f"What comes to mind: {SECRET}" in shown(*asked)
+    public = shown(*asked, "--public").replace(f"outside the run: {SECRET}", "")
+    assert "gave me" in public
+    assert SECRET not in public
+    assert "private" not in public
 
 
 def test_ask_with_a_model_says_what_it_took(looked_at: Run, server: ModelServer) -> None:
@@ -270,7 +318,6 @@ def test_a_server_that_is_gone_is_one_line(looked_at: Run) -> None:
 EVIL = "\x1b[2J\x1b]0;owned\x07[bold red]x[/] :smile: \\[y] \r\nsecond line\u2028third\x9b31m\u202e" + "long " * 3000
 
 
-@pytest.mark.slow
 def test_hostile_texts_move_no_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = CIRCLE.replace("Thank everybody by day {t + 3}.", "{self.params.told[:200]}")
@@ -295,20 +342,20 @@ def test_hostile_texts_move_no_cursor(tmp_path: Path, monkeypatch: pytest.Monkey
     assert run.verify()
 
 
-@pytest.mark.slow
-def test_data_of_an_event_may_be_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "data, is_recalled",
+    [("{}", True), ("None", True), ("[1, 2]", True), ("'text'", True), ("7", True), ("{'occurrence': 1}", False),
+     ("{'decision': 'Other'}", False), ("{'decision': [1], 'occurrence': {}}", False)],
+)  # fmt: skip
+def test_data_of_an_event_may_be_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, is_recalled: bool
+) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = write_circle(tmp_path, CIRCLE.replace('data={"decision": "Share", "occurrence": 0}', "data={}"))
+    spec = write_circle(tmp_path, CIRCLE.replace('data={"decision": "Share", "occurrence": 0}', f"data={data}"))
     sw.run(spec, steps=1, out=tmp_path / "run")
-    assert "recalled in step 1" in shown("memory", "run", "0", "--said", "here")
-
-
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="_memory.py _said: data that is a list has no get")
-def test_data_of_an_event_may_be_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    spec = write_circle(tmp_path, CIRCLE.replace('data={"decision": "Share", "occurrence": 0}', "data=[1, 2]"))
-    sw.run(spec, steps=1, out=tmp_path / "run")
-    assert "give to" in shown("memory", "run", "0", "--said", "here")
+    text = shown("memory", "run", "0", "--said", "here")
+    assert "step 1, give to " in text
+    assert ("recalled in step 1" in text) == is_recalled
 
 
 # -- search -------------------------------------------------------------------------------------------------------
@@ -316,6 +363,7 @@ def test_data_of_an_event_may_be_a_list(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_search_finds_by_words_and_filters(lab: Path) -> None:
     text = shown("memory", "search", "one", "the feast on Sunday at the mill", "-k", "3")
+    assert shown("memory", "search", "one", "the feast on Sunday at the mill", "--top", "3") == text
     first, *rest = text.strip().splitlines()
     assert re.match(r"\d\.\d{3}  .+ \(agent 0\), step 3, event \[\d+\] " + re.escape(FEAST), first)
     assert len(rest) == 2
@@ -344,6 +392,19 @@ def test_two_embedders_are_not_compared(lab: Path, server: ModelServer) -> None:
     assert "cannot be compared, search them apart" in refused("memory", "search", "one", "three", "feast")
 
 
+def test_a_search_compares_what_the_arena_compares(lab: Path) -> None:
+    run = load_run("runs/one")
+    store = remembered(run)
+    question = "Who gave much bread?"
+    rows, norms = quantised(embedder("hashed").embed([question, *(m.text for m in store.records(0))]))
+    cosines = (rows[1:].astype(int) @ rows[0].astype(int)) / (norms[1:].astype(float) * float(norms[0]))
+    expected = {m.id: float(c) for m, c in zip(store.records(0), cosines, strict=True)}
+    hits = [f.hit for f in search_memories([run], question, 100, agents={0: [0]})]
+    shared = expected.keys() & {hit.id for hit in hits}
+    assert len(shared) > 5
+    assert all(hit.cosine == pytest.approx(expected[hit.id], abs=2e-6) for hit in hits if hit.id in shared)
+
+
 def test_a_search_finds_what_the_arena_finds(lab: Path) -> None:
     run = load_run("runs/one")
     store = remembered(run)
@@ -363,7 +424,6 @@ def answer_of(run: str = "one") -> str:
     return shown("memory", "search", run, "the feast on Sunday at the mill", "-k", "5")
 
 
-@pytest.mark.slow
 def test_whatever_befalls_the_index_the_answer_is_right(lab: Path) -> None:
     right = answer_of()
     index = lab / "runs" / "one" / "memory"
@@ -434,27 +494,60 @@ def test_an_unfinished_run_is_searched_and_again_when_it_is_finished(lab: Path) 
     assert load_run(out).digest == load_run("runs/one").digest
 
 
-@pytest.mark.xfail(
-    strict=True, reason="open_or_rebuild takes an index of another embedder for stale (_memories.py settings_identity)"
-)
-def test_an_index_of_another_embedder_is_used(lab: Path, server: ModelServer) -> None:
-    run = load_run("runs/one")
+def test_an_index_of_another_embedder_is_kept_and_asked_by_it(lab: Path, server: ModelServer) -> None:
+    by_words = answer_of()
+    about = lab / "runs" / "one" / "memory" / "index.json"
+    reach = ("--api-base", server.base)
+    shown("memory", "rebuild", "one", "--embedder", "local/e", *reach)
+    made = about.read_text()
+    assert json.loads(made)["identity"] == {"name": "local/e", "dimensions": DIMENSIONS, "normalised": True}
+    sent = server.app.n
+    found = shown("memory", "search", "one", FEAST, "-k", "1", *reach)
+    assert server.app.n == sent + 1
+    assert re.match(r"1\.000  ", found)
+    assert FEAST in found
+    assert FEAST in shown("memory", "search", "one", FEAST, "-k", "1", "--api-base", f"local/e={server.base}")
+    assert "--api-base" in refused("memory", "search", "one", FEAST)
+    assert about.read_text() == made
+    # The other run's index has the vectors of its own embedder.
+    assert "cannot be compared, search them apart" in refused("memory", "search", "one", "two", "feast", *reach)
+    shown("memory", "rebuild", "two", "--embedder", "local/e", *reach)
+    assert "The mill burned down." in shown("memory", "search", "one", "two", "The mill burned down.", *reach)
+    # The agents themselves remember by the run's embedder.
+    assert FEAST in shown("ask", "one", "0", "When is the feast?", "--step", "3")
+    assert load_run("runs/one").verify(again=False)
+    shown("memory", "rebuild", "one")
+    assert answer_of() == by_words
 
-    class Other:
-        is_exact = False
 
-        def __init__(self) -> None:
-            inner, _ = embedder_named("hashed")
-            self._inner = inner
-            self.identity = inner.identity.model_copy(update={"name": "other"})
+def test_an_index_of_another_embedder_that_is_damaged_is_made_by_the_runs_own(lab: Path, server: ModelServer) -> None:
+    by_words = answer_of()
+    shown("memory", "rebuild", "one", "--embedder", "local/e", "--api-base", server.base)
+    (lab / "runs" / "one" / "memory" / "index.json").unlink()
+    assert answer_of() == by_words
 
-        def embed(self, texts: list[str]) -> object:
-            return self._inner.embed(texts)
 
-    rebuild_index(run, embed=Other())  # type: ignore[arg-type]
-    made = (run.path / "memory" / "index.json").read_text()
-    answer_of()
-    assert (run.path / "memory" / "index.json").read_text() == made
+def test_a_question_of_other_dimensions_than_the_index_is_one_line(lab: Path, server: ModelServer) -> None:
+    shown("memory", "rebuild", "one", "--embedder", "local/e", "--api-base", server.base)
+    with ModelServer(faults={"wrong_dimension": 1.0}) as other:
+        done = call("memory", "search", "one", "feast", "--api-base", other.base)
+    assert done.exit_code in (1, 2)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "dimensions" in done.stderr
+
+
+def test_a_search_asks_where_the_run_asked(lab: Path) -> None:
+    spec = f"{lab / 'scenarios' / 'circle.py'}@Circle"
+    with ModelServer() as gone:
+        sw.run(spec, steps=3, memory={"embedder": "local/e"}, api_base=gone.base, service={"retries": 0},
+               out=lab / "runs" / "far")  # fmt: skip
+        assert FEAST in shown("memory", "search", "far", FEAST, "-k", "1")
+    done = call("memory", "search", "far", "bread")
+    assert (done.exit_code, len(done.stderr.strip().splitlines())) == (1, 1)
+    assert "'local/e' did not answer" in done.stderr
+    with ModelServer() as here:
+        assert "bread" in shown("memory", "search", "far", "bread", "--api-base", here.base)
+        assert here.app.n == 1  # the vectors of the memories are in the journal
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,18 +216,12 @@ def test_no_memory_and_no_reflection() -> None:
     assert len(dull.memory) > 30
 
 
-@pytest.mark.xfail(strict=True, raises=ParameterError, reason="Remembering.recall asks a store that knows no agents: "
-                                                              "'no agent 0; there are 0 to -1'")  # fmt: skip
 def test_where_nothing_is_remembered_nothing_is_recalled() -> None:
     world = village(memory={"enabled": False})
-    found = world.recall([0, 3], "war")
-    assert [len(one) for one in found] == [0, 0]
-    assert [a.text for a in world.decide(Tell, [0, 3], str, recall=found)] == ["nothing", "nothing"]
-
-
-def test_a_recollection_of_nothing_needs_no_memory() -> None:
-    world = village(memory={"enabled": False})
-    assert [len(one) for one in world.recall([0, 3], "")] == [0, 0]
+    for question in ("war", ""):
+        found = world.recall([0, 3], question)
+        assert [(len(one), one.core, one.insights()) for one in found] == [(0, (), ())] * 2
+        assert [a.text for a in world.decide(Tell, [0, 3], str, recall=found)] == ["nothing", "nothing"]
 
 
 def test_settings_that_there_are_not_and_societies_without_memory() -> None:
