@@ -186,9 +186,8 @@ class Finding(Held):
                 if "links" in rule.weights:
                     c.links = self._linked(agents[q], c)
                 if "chance" in rule.weights:
-                    c.chance = self._chance(
-                        agents[q], c.ids, [("", 0) if names is None else names[i] for i in q.tolist()]
-                    )
+                    what = [("", 0)] * len(q) if whats is None else [whats[i] for i in q.tolist()]
+                    c.chance = self._chance(agents[q], c.ids, what)
                 if rule.special == "ldagent":
                     slots, value = self._by_topic(rule, c, [questions[i] for i in q.tolist()], k)
                     order_parts = c.parts

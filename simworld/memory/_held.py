@@ -236,7 +236,7 @@ class Held:
             ok &= c["subject"][ids] == self._codes.get(subject, -1)
         if predicate is not None:
             ok &= c["predicate"][ids] == self._codes.get(predicate, -1)
-        return ids[ok]
+        return np.asarray(ids[ok])
 
     def insights(self, agent: int, subject: Symbol = None, *, public: bool = False) -> tuple[Memory, ...]:
         """Return an agent's reflections that hold and are not stale, about somebody or all; newest first."""
