@@ -17,6 +17,7 @@ HELD_BY = ("seeded", "told")
 LONGEST_NAME = 40
 """Characters of the short name of a piece of news; arbitrary."""
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
+_BRACKET = re.compile(r"\[\s*day\b", re.I)
 _WHEN = re.compile(
     r"\[day\s+(?P<day>\d+),?\s+(?P<start>\d\d:\d\d)\s*-\s*(?P<end>\d\d:\d\d)\s+at\s+(?P<place>[^\]]+)\]", re.I
 )
@@ -138,7 +139,7 @@ def _own(number: int, piece: str, people: Sequence[Any]) -> News:
         names = [name for p in people for name in (p.id, p.name)]
         raise ParameterError(f"news of {who!r}, who does not live here{did_you_mean(who, names)}")
     match = _WHEN.search(words)
-    if words.lower().count("[day") != (match is not None):
+    if len(_BRACKET.findall(words)) != (match is not None) or (match is not None and not match["place"].strip()):
         raise ParameterError(f"news {piece!r}: write an event once, as [day 2 18:00-20:00 at PLACE]")
     event = None
     if match is not None:

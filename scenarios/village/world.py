@@ -149,12 +149,25 @@ class Village(sw.World):
         self.news: list[News] = parse(self.params.news, self.params, self.personas, self.place_of, notes)
         if self.t == 0:
             self.notes += notes
-        events = [item.event.place for item in self.news if item.event is not None]
-        self.places = tuple(sorted({*self.everyday, *events}))
-        unknown = {item.event.place for item in self.news if item.event is not None} - set(self.everyday)
-        if self.t == 0 and unknown:
-            self.notes.append(f"{', '.join(sorted(unknown))}: nobody lives or works there, or goes there otherwise")
+        if self.t == 0:
+            self.warn()
         self.knowledge = Knowledge(self.news)
+
+    def warn(self) -> None:
+        """Note what a user may not have meant about the events of the news."""
+        p = self.params
+        for item in self.news:
+            e = item.event
+            if e is not None and e.place not in self.everyday:
+                self.notes.append(f"{e.place}: nobody lives or works there, or goes there otherwise")
+            during = () if e is None else range(minutes(e.start), minutes(e.end))
+            if e is not None and not any((m - 60 * p.starts_at) % p.step_minutes == 0 for m in during):
+                self.notes.append(f"no step begins during {item.name}, so nobody is seen there; shorten step_minutes")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every place of the village."""
+        return tuple(sorted({*self.everyday, *(n.event.place for n in self.news if n.event is not None)}))
 
     def settle(self) -> None:
         """Give everybody a home and usual days, also those who came later."""

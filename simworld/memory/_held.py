@@ -226,7 +226,7 @@ class Held:
     ) -> Ids:
         ids = self.ids_of(agent)
         if not own and 0 <= agent < self.n_agents and self._archetype[agent] >= 0:
-            ids = np.concatenate([ids, self._shared.ids_of(int(self._archetype[agent]))])
+            ids = np.sort(np.concatenate([ids, self._shared.ids_of(int(self._archetype[agent]))]))
         ids = self._without_probes(ids)
         c = self._columns
         ok = c["flags"][ids] & int(Flag.PRIVATE) == 0 if public else np.ones(len(ids), bool)

@@ -20,7 +20,7 @@ class Operation(Record):
     path: str = field(
         "", doc="What it is done to: core/self, persona/<dotted leaf>, fact/<subject>/<predicate>.", max_length=200
     )
-    value: str = field("", doc="The new text, for ADD and UPDATE.", max_length=2000)
+    value: str = field("", doc="The new text, for ADD and UPDATE.", max_length=8000)
 
 
 def path_of(path: str) -> tuple[str, str]:

@@ -191,6 +191,8 @@ class MemoryStore(Finding):
                 raise ParameterError(f"{new.kind} of agent {new.agent} cites memory {ref}, which is another agent's")
             if new.agent < 0 and owner >= 0 and self._archetype[owner] != -2 - new.agent:
                 raise ParameterError(f"a shared {new.kind} cites memory {ref} of agent {owner}, who does not read it")
+            if new.agent < 0 and owner < 0 and owner != new.agent:
+                raise ParameterError(f"a shared {new.kind} cites memory {ref}, which is another archetype's")
             if new.agent < 0 and c["flags"][ref] & Flag.PRIVATE:
                 raise ParameterError(f"a shared {new.kind} cites memory {ref}, which is private")
         if any(c["flags"][ref] & Flag.PRIVATE for ref in new.evidence):

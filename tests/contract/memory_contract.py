@@ -172,11 +172,13 @@ class MemoryContract:
         kept = store.add([NewMemory(a, "bread for ever", "event", flags=int(Flag.PINNED)) for a in range(N)]).tolist()
         store.now = 500
         forgotten, evicted = store.forget()
-        assert (forgotten, evicted) == (list(range(size)), [])
-        assert [store.ids_of(agent).tolist() for agent in range(N)] == [[i] for i in kept]
+        # Facts that hold stay.
+        facts = [store.facts(agent)[0].id for agent in range(N)]
+        assert (forgotten, evicted) == ([i for i in range(size) if i not in facts], [])
+        assert [store.ids_of(a).tolist() for a in range(N)] == [[f, k] for f, k in zip(facts, kept, strict=True)]
         for policy in POLICIES:
             found = store.retrieve(range(N), ["bread"] * N, policy=policy)
-            assert {m.id for one in found for m in one} <= set(kept)
+            assert {m.id for one in found for m in one} <= {*kept, *facts}
         assert store.get(0).text == text
         assert all(store.get(i).flags & Flag.GONE for i in forgotten)
 

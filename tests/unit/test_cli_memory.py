@@ -175,6 +175,8 @@ def test_what_was_said_is_shown_with_what_was_remembered_then(looked_at: Run) ->
         (["memory", "one", "0", "--step", "x"], "not a valid integer"),
         (["memory", "one", "0", "-k", "0"], "range"),
         (["memory", "one", "0", "--top", "1001"], "range"),
+        (["memory", "one", "0", "--top", "2"], "say how --query is answered"),
+        (["memory", "one", "0", "--policy", "recent"], "say how --query is answered"),
         (["memory", "one", "0", "--query", "x", "--policy", "nope"], "no retrieval policy 'nope'; there are "),
         (["memory", "one", "0", "--said", "abracadabra"], "never said"),
         (["memory", "one", "0", "1"], "unexpected extra argument"),
@@ -202,7 +204,7 @@ def test_what_was_said_is_shown_with_what_was_remembered_then(looked_at: Run) ->
         (["ask", "one", "0", "x", "--model", "local/x"], "--api-base"),
         (["ask", "none", "0", "x"], "kept no memory"),
         (["run", "circle", "--memory", "policy=nope"], "no retrieval policy 'nope'"),
-        (["run", "circle", "--memory", "nope=1"], "no parameter 'nope'"),
+        (["run", "circle", "--memory", "nope=1"], "no setting of memory 'nope'"),
         (["run", "circle", "--memory", "k=0"], "k = 0"),
         (["run", "circle", "--memory", "k"], "not name=value"),
         (["run", "circle", "--memory", "k=1", "--memory", "k=2"], "--memory is given twice"),
@@ -295,6 +297,9 @@ def test_ask_in_public_leaves_secrets_out(looked_at: Run, tmp_path: Path) -> Non
     assert "gave me" in public
     assert SECRET not in public
     assert "private" not in public
+    found = shown("memory", "search", str(run.path), SECRET, "-k", "2").strip().splitlines()
+    assert [line.endswith("  (private)") for line in found] == [True, False]
+    assert SECRET in found[0]
 
 
 def test_ask_with_a_model_says_what_it_took(looked_at: Run, server: ModelServer) -> None:

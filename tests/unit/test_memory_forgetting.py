@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 from simworld.errors import ParameterError
-from simworld.memory import POLICIES, Flag, MemorySettings, MemoryStore, NewMemory, replay
+from simworld.memory import POLICIES, Flag, MemorySettings, MemoryStore, NewMemory, Operation, replay
 from simworld.rng import Chance
 
 
@@ -173,6 +173,20 @@ def test_over_capacity_the_least_of_retention_times_importance_goes() -> None:
     plain = MemoryStore(2, MemorySettings(capacity=2))
     plain.add([NewMemory(a, "x", importance=i) for a in (0, 1) for i in (0.5, 0.5, 0.5)])
     assert plain.forget() == ([], [0, 3])
+
+
+def test_facts_that_hold_are_never_forgotten_and_crowd_nothing_out() -> None:
+    store = forgetful(5.0, capacity=3)
+    ops = [Operation(op="ADD", path=f"fact/mill/{what}", value="x") for what in ("owner", "age")]
+    assert store.apply_ops(0, ops) == []
+    ids = store.add([NewMemory(0, f"day {i}", importance=1 - i / 10) for i in range(4)]).tolist()
+    assert store.forget() == ([], ids[-1:])
+    store.now = 100
+    assert store.forget() == (ids[:3], [])
+    assert store.ids_of(0).tolist() == [0, 1]
+    assert store.apply_ops(0, [Operation(op="DELETE", path="fact/mill/owner")]) == []
+    assert store.forget() == ([0], [])
+    assert [f.predicate for f in store.facts(0)] == ["age"]
 
 
 def test_forgetting_and_eviction_are_in_the_log() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from simworld.memory import MemorySettings, MemoryStore, Operation, replay
+from simworld.memory import Flag, MemorySettings, MemoryStore, Operation, replay
 
 TRUNKS = {"bio": 60, "mind": 43, "social": 27, "life": 67, "taste": 108}
 """Leaves of the reference tree by trunk: 305 in all."""
@@ -62,7 +62,7 @@ def refused(store: MemoryStore, *operations: Operation) -> str:
         (op("ADD", "fact/#2/likes", "x"), "no agent '#2'"),
         (op("ADD", "fact/#-1/likes", "x"), "no agent '#-1'"),
         (op("ADD", "fact/#one/likes", "x"), "no agent '#one'"),
-        (op("ADD", f"fact/#{'9' * 5000}/likes", "x"), "no agent '#9999"),
+        (op("ADD", f"fact/#{'9' * 100}/likes", "x"), "no agent '#9999"),
         (op("UPDATE", "fact/mill/owner", "x"), "no open fact"),
         (op("DELETE", "fact/mill/owner"), "no open fact"),
     ],
@@ -75,7 +75,10 @@ def test_what_is_not_possible_changes_nothing_and_is_counted(wrong: Operation, s
 
 
 def test_other_words_than_the_four_are_no_operation() -> None:
-    for changed in ({"op": "REMOVE"}, {"op": "add"}, {"op": "ADD", "more": 1}):
+    for changed in (
+        {"op": "REMOVE"}, {"op": "add"}, {"op": "ADD", "more": 1}, {"op": "ADD", "path": "x" * 201},
+        {"op": "ADD", "path": "core/self", "value": "x" * 8001},
+    ):  # fmt: skip
         with pytest.raises(pydantic.ValidationError):
             Operation.model_validate(changed)
 
@@ -112,10 +115,11 @@ def test_core_blocks_are_appended_replaced_and_cleared() -> None:
 def test_the_core_keeps_to_its_tokens() -> None:
     """2,000 tokens by default, four characters each, all blocks together."""
     store = tree_store()
-    assert store.apply_ops(0, [op("ADD", "core/self", "x" * 4000), op("ADD", "core/goals", "y" * 4000)]) == []
-    assert "2001 tokens" in refused(store, op("ADD", "core/working", "z"))
+    blocks = [op("ADD", f"core/{label}", label[0] * 2000) for label in ("self", "goals", "working", "relationships")]
+    assert store.apply_ops(0, blocks) == []
     assert "2001 tokens" in refused(store, op("ADD", "core/self", "xxx"))
-    assert store.apply_ops(0, [op("UPDATE", "core/self", "x"), op("ADD", "core/working", "z" * 3996)]) == []
+    assert store.apply_ops(0, [op("UPDATE", "core/self", "x"), op("ADD", "core/working", "z" * 1995)]) == []
+    assert "2001 tokens" in refused(store, op("ADD", "core/self", "xxx"))
     small = tree_store(core_tokens=2)
     assert "3 tokens" in refused(small, op("ADD", "core/self", "ninechars"))
 
@@ -189,6 +193,34 @@ def test_facts_of_one_batch_see_each_other() -> None:
     assert store.apply_ops(0, batch) == []
     assert (store.facts(0), len(store)) == ((), 2)
     assert "no open fact" in refused(store, *batch, op("UPDATE", "fact/mill/owner", "Cy"))
+
+
+def test_a_fact_that_contradicts_another_ends_it() -> None:
+    store = MemoryStore(1)
+    for step, owner in enumerate(("Ada", "Bo", "Cy")):
+        store.now = step
+        assert store.apply_ops(0, [op("ADD", "fact/mill/owner", owner)]) == []
+    assert [f.object for f in store.facts(0, "mill", "owner")] == ["Cy"]
+    assert [(store.get(i).valid_to, store.get(i).links) for i in range(3)] == [(1, ()), (2, (0,)), (-1, (1,))]
+
+
+def test_an_agent_keeps_no_more_facts_than_records() -> None:
+    store = MemoryStore(1, MemorySettings(capacity=3))
+    assert store.apply_ops(0, [op("ADD", f"fact/mill/{i}", "x") for i in range(3)]) == []
+    assert "3 facts are kept already" in refused(store, op("ADD", "fact/mill/3", "x"))
+    assert store.apply_ops(0, [op("UPDATE", "fact/mill/0", "y"), op("ADD", "fact/mill/1", "y")]) == []
+    assert store.apply_ops(0, [op("DELETE", "fact/mill/0"), op("ADD", "fact/mill/3", "x")]) == []
+    assert sorted(f.predicate for f in store.facts(0)) == ["1", "2", "3"]
+
+
+def test_facts_that_come_of_what_is_private_are_private() -> None:
+    store = MemoryStore(1)
+    assert store.apply_ops(0, [op("ADD", "fact/mill/owner", "Ada")], private=True) == []
+    assert store.apply_ops(0, [op("ADD", "fact/mill/age", "90")]) == []
+    assert [bool(f.flags & Flag.PRIVATE) for f in store.facts(0)] == [True, False]
+    assert [f.object for f in store.facts(0, public=True)] == ["90"]
+    (one,) = store.retrieve([0], ["mill"], public=True)
+    assert ([m.object for m in one], [f.object for f in one.facts()]) == (["90"], ["90"])
 
 
 def test_facts_of_people_with_a_hash_and_of_things_with_a_number_are_told_apart() -> None:

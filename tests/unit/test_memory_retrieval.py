@@ -483,3 +483,8 @@ def test_a_policy_that_there_is_not() -> None:
         MemoryStore(1, MemorySettings(policy="papre"))
     with pytest.raises(ParameterError, match="2 questions for 1 agents"):
         MemoryStore(1).retrieve([0], ["a", "b"])
+    for k in (0, -3):
+        with pytest.raises(ParameterError, match=f"k = {k}; at least one"):
+            MemoryStore(1).retrieve([0], ["a"], k=k)
+    with pytest.raises(ParameterError, match="no kind of memory 'dream'"):
+        MemoryStore(1).retrieve([0], ["a"], kinds=["event", "dream"])

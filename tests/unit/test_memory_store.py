@@ -490,10 +490,6 @@ def test_a_member_may_cite_what_it_shares_and_what_is_shared_cites_its_members()
     assert {a: {m.id for m in store.insights(a)} for a in (1, 3)} == {1: {both, shared, mine}, 3: set()}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_check_refs looks at owners >= 0 only: what one archetype shares may cite what another shares",
-)
 def test_what_is_shared_does_not_cite_what_others_share() -> None:
     store, _, _ = shared_store()
     theirs = remembered(store, owner_of(1), "millers cheat", "reflection")
@@ -501,10 +497,6 @@ def test_what_is_shared_does_not_cite_what_others_share() -> None:
         store.add([NewMemory(owner_of(0), "so", "reflection", evidence=(theirs,))])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_where puts what is shared after one's own, whenever stored: insights not newest, about not oldest first",
-)
 def test_what_is_shared_stands_among_ones_own_in_order_of_storing() -> None:
     store, _, shared = shared_store()
     mine = remembered(store, 1, "so does mine", "reflection", evidence=(shared,))
