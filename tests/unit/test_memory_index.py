@@ -417,7 +417,7 @@ def test_killed_at_any_moment_the_old_index_or_none_is_there(tmp_path: Path) -> 
     with opened(tmp_path / "reference", "new") as index:
         reference = [index.search(v, 10) for v in vectors[:20]]
 
-    trials = 6
+    trials = 4
     seen = set()
     for trial in range(trials):
         shutil.rmtree(folder)
