@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -235,6 +236,22 @@ def index_identity(run: Run) -> dict[str, Any]:
         return own
 
 
+def _one_embedder(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return whose vectors the indices of these runs have.
+
+    Raises:
+        UsageError: those of several embedders.
+    """
+    identities = [index_identity(run) for run in runs]
+    for run, identity in zip(runs, identities, strict=True):
+        if identity != identities[0]:
+            raise UsageError(
+                f"{run.path.name} was embedded by {identity['name']!r}, {runs[0].path.name} by "
+                f"{identities[0]['name']!r}; vectors of two embedders cannot be compared, search them apart"
+            )
+    return identities[0]
+
+
 class Found(NamedTuple):
     """One memory that a search found."""
 
@@ -272,18 +289,13 @@ def search_memories(
     """
     if not text.strip():
         raise ParameterError("there is nothing to search for; give some words")
-    identities = [index_identity(run) for run in runs]
-    for run, identity in zip(runs, identities, strict=True):
-        if identity != identities[0]:
-            raise UsageError(
-                f"{run.path.name} was embedded by {identity['name']!r}, {runs[0].path.name} by "
-                f"{identities[0]['name']!r}; vectors of two embedders cannot be compared, search them apart"
-            )
+    _one_embedder(runs)
     found: list[Found] = []
-    query = query_vector(runs[0], text, identities[0], service)
-    for at, run in enumerate(runs):
-        index, _ = open_or_rebuild(run, progress=progress)
-        with index:
+    with contextlib.ExitStack() as stack:
+        indices = [stack.enter_context(open_or_rebuild(run, progress=progress)[0]) for run in runs]
+        # Asked for now: an index that was doubted has the vectors of the run's own embedder again.
+        query = query_vector(runs[0], text, _one_embedder(runs), service)
+        for at, (run, index) in enumerate(zip(runs, indices, strict=True)):
             name = name_of(run)
             whose = None if agents is None else agents.get(at)
             hits = index.search(query, k, agents=whose, kinds=kinds, until=until)

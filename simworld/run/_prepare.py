@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from simworld.errors import CorruptRunError, ParameterError
-from simworld.memory import embedder
 from simworld.mind.llm import Asking, Rehearsed, Service, Speak, Switchboard
 from simworld.observe import Observer, observer
 from simworld.persona import Persona, read_cast
 from simworld.run._plan import Inputs, Plan
 from simworld.run._seats import Seating
 from simworld.run._store import Contents
-from simworld.run._vectors import Embedders
+from simworld.run._vectors import Embedders, Unasked
 from simworld.scenario import find_cast, load, resolve
-from simworld.world import GraphData, PlainModel, World, checked_params
+from simworld.world import GraphData, PlainModel, World, checked_params, wants_memory
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def prepare(
         )
         embed = Embedders(reach)
         # A rehearsal asks nobody: what comes to mind may differ, what it costs does not.
-        make = embed if rehearsed is None else lambda _: embedder("hashed")
+        make = embed if rehearsed is None else Unasked(reach)
         society = cls(
             rng=seed, graph=graph, personas=personas, mind=seating, memory=plan.memory, embed=make,
             **dict(params or {}),
@@ -160,7 +159,7 @@ def prepare(
             ("cast", cast),
             ("model", models or None),
             ("seat", seats or None),
-            ("memory", {**(memory or {})}.keys() - {"enabled", "reflection"} or None),
+            ("memory", wants_memory(memory or {}) or None),
         ):
             if value is not None:
                 raise ParameterError(f"a plain Mesa model takes no {what}; leave it out")

@@ -167,6 +167,7 @@ class Embedders:
         self._only_tape = only_tape
         self.made: RecordedEmbedder | None = None
         self._model: LiteLLMEmbedder | None = None
+        self._was_reached = False
 
     def __call__(self, name: str) -> Embedder:
         """Return an embedder.
@@ -195,6 +196,7 @@ class Embedders:
                     raise
         bases: Mapping[str, Any] = self._service.api_base
         base = bases.get(name) or bases.get("")
+        self._was_reached = True
         self._model = model = LiteLLMEmbedder(
             name, base, timeout_s=self._service.timeout_s, retries=self._service.retries,
             backoff_s=self._service.backoff_s, dimensions=dimensions,
@@ -215,7 +217,27 @@ class Embedders:
     @property
     def reached(self) -> dict[str, Any] | None:
         """How a provider was reached, for the manifest; None where none was."""
-        if self.made is None:
+        if self._model is None and not self._was_reached:
             return None
         said = self._service.model_dump(mode="json")
         return {**said, "api_base": {name: without_credentials(url) for name, url in said["api_base"].items()}}
+
+
+class Unasked:
+    """Makes the offline embedder in the place of any that there is: for a rehearsal, which asks nobody."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __call__(self, name: str) -> Embedder:
+        """Return the offline embedder.
+
+        Raises:
+            ParameterError: a run would refuse this name.
+        """
+        made = Embedders(self._service, dimensions=1)
+        try:
+            made(name)
+        finally:
+            made.close()
+        return embedder("hashed")

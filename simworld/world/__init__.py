@@ -8,6 +8,7 @@ from simworld.world._graph import SocialGraph, TieChanges
 from simworld.world._graph_sink import write_graph
 from simworld.world._graph_source import GraphData, load_graph, parse_graph
 from simworld.world._plain import PlainModel
+from simworld.world._remembering import wants_memory
 from simworld.world._table import Table
 from simworld.world._world import StepRecord, World, checked_params
 
@@ -28,5 +29,6 @@ __all__ = [
     "checked_params",
     "load_graph",
     "parse_graph",
+    "wants_memory",
     "write_graph",
 ]

@@ -58,6 +58,11 @@ def null_of(decision: type[Any]) -> Any:
     return NULLS.get(decision) or uniform_policy(decision)
 
 
+def wants_memory(given: Mapping[str, Any]) -> list[str]:
+    """Return the settings that make no sense where nothing is remembered: all but what takes memory away."""
+    return [name for name, value in given.items() if name not in ("enabled", "reflection") or value is not False]
+
+
 class Remembering:
     """The part of a `World` that deals with memory. A scenario that sets ``remembers`` has agents who remember."""
 
@@ -90,7 +95,7 @@ class Remembering:
 
         own = self.remembers
         if own is None:
-            if given.keys() - {"enabled", "reflection"}:
+            if wants_memory(given):
                 raise ParameterError(
                     f"{type(self).__name__} keeps no memory with these parameters, so {', '.join(given)} has nothing "
                     "to do; leave it out (simworld list SCENARIO shows what makes it remember)"

@@ -1330,6 +1330,86 @@ def test_who_joins_lives_a_day_too() -> None:
     assert len(observers.Acquaintance().conclude(world)) == 1
 
 
+def test_the_home_of_who_joins_is_a_place_of_the_village() -> None:
+    world = village(n_agents=5)
+    advance(world, 1)
+    world.add_agents(World.agent_classes[0], 1)
+    advance(world, 1)
+    assert world.homes[5] in world.places
+
+
+def test_news_of_any_length_can_be_thought_about() -> None:
+    word = "word" * 130
+    world = World(rng=1, personas=alike(4), n_agents=4, news=f"0: {word}", memory={"reflect_at": 1.0})
+    events = advance(world, 30)
+    assert "reflect" in {e["kind"] for e in events}
+
+
+# The same again -------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_silent_observers_change_nothing(mind: str) -> None:
+    options = {"mind": mind, "n_agents": 12, "memory": {"reflect_at": 3.0}}
+    alone, watched = village(**options), village(**options)
+    seen = []
+    for _ in range(12):
+        for observer in watched.observers:
+            observer().observe(watched)
+            observer().conclude(watched)
+        seen += advance(watched, 1)
+    assert plain(advance(alone, 12)) == plain(seen)
+    assert alone.memory.digest() == watched.memory.digest()
+
+
+CUTS = (0, 1, 2, 6, 13)
+"""Steps after which a village is put together again."""
+
+
+@pytest.mark.parametrize("joins", [False, True])
+@both
+def test_a_village_resumed_after_any_step_goes_on_as_if_it_had_not_stopped(mind: str, joins: bool) -> None:
+    """Its first records are forgotten on the way, people look back, and two may join."""
+    memory = {"reflect_at": 3.0, "capacity": 40, "tau_steps": 9.0, "forgetting": "bernoulli"}
+    options = {"mind": mind, "n_agents": 10, "rest_minutes": 10, "memory": memory, "party_day": 1}
+
+    def lives(world: Any, last: int = 14) -> list[Any]:
+        lived = []
+        while world.t < last:
+            world.step()
+            if joins and world.t == 3:
+                world.add_agents(World.agent_classes[0], 2)
+            tables = {name: table.rows(np.arange(table.n)) for name, table in world.tables.items()}
+            lived.append((world.t, world.drain(), tables, world.memory.digest()))
+        return lived
+
+    whole = village(**options)
+    start = whole.drain()
+    begun = {name: table.rows(np.arange(table.n)) for name, table in whole.tables.items()}
+    told = [(0, start, begun, whole.memory.digest()), *lives(whole)]
+    kinds = Counter(kind for _, record, _, _ in told for c in record.events for kind in np.broadcast_to(
+        np.asarray(c.columns["kind"], object), c.n))  # fmt: skip
+    assert kinds["talk"] > 5
+    assert kinds["join"] == 2 * joins
+    for cut in CUTS:
+        again = village(**options)
+        _, record, tables, digest = told[cut]
+        ties = type(start.ties).concat([r.ties for t, r, _, _ in told if 0 < t <= cut])
+        again.restore(cut, tables, ties, record.globals, [(t, *r.memory) for t, r, _, _ in told[: cut + 1]])
+        assert again.memory.digest() == digest
+        again.drain()
+        for (_, one, rows, end), (_, other, others, wanted) in zip(lives(again), told[cut + 1 :], strict=True):
+            assert repr(one.events) == repr(other.events)
+            assert repr(rows) == repr(others)
+            assert end == wanted
+
+
+DIGEST = (
+    "import sys, simworld as sw; "
+    "print(sw.run('village', seed=4, steps=8, n_agents=10, out=sys.argv[1], memory={'reflect_at': 3.0}).digest)"
+)
+
+
 @pytest.mark.slow
 def test_one_digest_under_any_hash_seed(tmp_path: Path) -> None:
     started = [

@@ -266,7 +266,7 @@ def test_facts_about_nobody_are_refused_and_the_run_goes_on(circle: str, server:
     "operations",
     [
         [operation("fact/#" + "9" * 5000 + "/likes")],
-        [operation("core/goals", "x" * 2001)],
+        [operation("core/goals", "x" * 8001)],
         [operation("core/goals", "x")] * 21,
     ],
     ids=["path", "value", "many"],

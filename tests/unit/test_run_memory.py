@@ -639,7 +639,6 @@ def test_a_plain_mesa_model_may_be_told_to_remember_nothing(tmp_path: Path, memo
     assert sw.run(schelling, steps=1, width=8, height=8, memory=memory, out=tmp_path / "run").verify()
 
 
-@pytest.mark.xfail(strict=True, reason="these two are taken out unread (_prepare.py:163, _remembering.py start_memory)")
 @pytest.mark.parametrize("memory", [{"enabled": True}, {"enabled": "zz"}, {"reflection": 9}])
 @pytest.mark.parametrize("scenario", ["mesa.examples.basic.schelling.model@Schelling", "friendship_paradox"])
 def test_what_remembers_nothing_takes_no_other_word_for_it(tmp_path: Path, scenario: str, memory: Any) -> None:

@@ -300,7 +300,6 @@ def test_an_estimate_asks_no_embedder(circle: str, server: ModelServer) -> None:
     assert found.models == rehearse(circle, steps=2, models=("local/x",), service=reach).models
 
 
-@pytest.mark.xfail(strict=True, reason="a rehearsal does not look at the embedder's name (_prepare.py:141)")
 @pytest.mark.parametrize("name", ["nope", "openai/text-embedding-3-small"])
 def test_an_estimate_refuses_the_embedder_that_a_run_refuses(circle: str, server: ModelServer, name: str) -> None:
     call: dict[str, Any] = {"steps": 1, "memory": {"embedder": name}}
@@ -332,10 +331,6 @@ def test_two_embedders_are_not_compared(whole: Run, circle: str, tmp_path: Path)
         search_memories([other, whole], "feast")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the question is embedded before a doubted index is made anew, by the run's embedder (_memories.py:273)",
-)
 @pytest.mark.parametrize("doubt", ["damaged", "stale"])
 @pytest.mark.parametrize("own", ["hashed", "local/own"])
 def test_a_question_is_compared_with_vectors_of_its_own_embedder(
