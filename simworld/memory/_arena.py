@@ -6,7 +6,9 @@ order of ids, which is the order of storing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ SMALLEST = 16
 """Records of the smallest slab; arbitrary."""
 MOST_TERMS = 64
 """Content words of one record that word matching sees; what a longer text has more counts for its length only."""
+SHARED_FROM = 8
+"""Pieces of `CELLS` from which a second thread takes half; below, handing over costs more than it saves."""
 CELLS = 1 << 18
 """Vector components turned into floats at once: 1 MiB, which stays in a processor's cache. OpenBLAS shares a product of
 more than 460,800 components among threads, which on a busy machine took 59 ms instead of 1 for 10,000 records."""
@@ -258,15 +262,29 @@ def dots(slab: Slab, rows: Ids, width: int, queries: npt.NDArray[np.float32]) ->
     b, d = len(rows), queries.shape[1]
     out = np.empty((b, width), np.float32)
     slots = max(1, min(width, CELLS // d))
-    room = np.empty((max(1, CELLS // (slots * d)), slots, d), np.float32)
+    height = max(1, CELLS // (slots * d))
     span = _span(rows)
-    for row in range(0, b, len(room)):
-        here = slice(row, min(row + len(room), b))
-        which = slice(span.start + here.start, span.start + here.stop) if isinstance(span, slice) else span[here]
-        vectors = slab.vectors[which, :width]
-        for first in range(0, width, slots):
-            there = slice(first, min(first + slots, width))
+    pieces = [(row, first) for row in range(0, b, height) for first in range(0, width, slots)]
+
+    def work(some: list[tuple[int, int]]) -> None:
+        room = np.empty((height, slots, d), np.float32)
+        for row, first in some:
+            here, there = slice(row, min(row + height, b)), slice(first, min(first + slots, width))
+            which = slice(span.start + here.start, span.start + here.stop) if isinstance(span, slice) else span[here]
             floats = room[: here.stop - here.start, : there.stop - there.start]
-            np.copyto(floats, vectors[:, there])
+            np.copyto(floats, slab.vectors[which, there])
             out[here, there] = np.matmul(floats, queries[here, :, None])[..., 0]
+
+    if len(pieces) < SHARED_FROM:
+        work(pieces)
+    else:
+        # NumPy lets go of the interpreter meanwhile, and sums are exact, so who does which does not show.
+        half = _helper().submit(work, pieces[len(pieces) // 2 :])
+        work(pieces[: len(pieces) // 2])
+        half.result()
     return out
+
+
+@functools.cache
+def _helper() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "simworld-memory")
