@@ -359,6 +359,8 @@ class Remembering:
                 else:
                     new.importance, new.data = answer.scores[i] / 10, {**new.data, "importance_raw": answer.scores[i]}
 
+    # The next two are the World's own; here they tell the type checker what this part calls.
+
     def mind_of(self, agent: int) -> Mind:
         """Return the mind that decides for an agent."""
         raise NotImplementedError

@@ -170,10 +170,10 @@ def read(found: Sequence[Memory], question: Question) -> str:
     return ", ".join(dict.fromkeys(says)) if question.several else says[0]
 
 
-def recalled(policy: str | Policy) -> tuple[dict[str, float], float]:
+def recalled(policy: str | Policy, seed: int = 11) -> tuple[dict[str, float], float]:
     """Mean score by class, and the share of the evidence among the ten records found."""
     facts, asked = questions()
-    store = remembering(facts, 500, seed=11, settings=MemorySettings())
+    store = remembering(facts, 500, seed=seed, settings=MemorySettings())
     found = store.retrieve([0] * len(asked), [q.text for q in asked], policy=policy, k=K)
     by_class: dict[str, list[float]] = {}
     hits = wanted = 0
@@ -193,6 +193,12 @@ def test_recall_questions(policy: str) -> None:
     assert evidence >= 0.95
     assert by_class["adversarial"] == 1.0
     assert min(by_class.values()) >= 0.9
+
+
+@pytest.mark.parametrize("seed", [101, 102, 103])
+def test_the_default_finds_as_much_among_others_than_those_it_was_set_by(seed: int) -> None:
+    """The weights were set on five other seeds. Over seeds 101 to 120 they find 0.98 to 1 of the evidence."""
+    assert recalled("hybrid", seed)[1] >= 0.95
 
 
 def test_the_published_weights_find_less() -> None:
