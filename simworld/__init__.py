@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simworld.mind import Answers, Mind, vectorised
     from simworld.observe import Finding, Observer
     from simworld.persona import Persona, read_cast, sample_population
-    from simworld.run import Run, load_run, resume, run, verify
+    from simworld.run import Run, diff, fork, load_run, resume, run, verify
     from simworld.schema import Decision, Globals, Params, Record, Refusal, field
     from simworld.world import Encounter, World
 
@@ -26,7 +26,7 @@ _HOMES = {
     "mind": ("Answers", "Mind", "vectorised"),
     "observe": ("Finding", "Observer"),
     "persona": ("Persona", "read_cast", "sample_population"),
-    "run": ("Run", "load_run", "resume", "run", "verify"),
+    "run": ("Run", "diff", "fork", "load_run", "resume", "run", "verify"),
     "schema": ("Decision", "Globals", "Params", "Record", "Refusal", "field"),
     "world": ("Encounter", "World"),
 }
@@ -52,7 +52,9 @@ __all__ = [
     "Run",
     "SimworldError",
     "World",
+    "diff",
     "field",
+    "fork",
     "load_run",
     "read_cast",
     "resume",

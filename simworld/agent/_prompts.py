@@ -55,7 +55,7 @@ def _environment() -> jinja2.Environment:
 
 
 class PromptBook:
-    """The prompts of one society under one set of parameters; every file is read once."""
+    """The prompts of one society under its parameters, which may change; every file is read once."""
 
     def __init__(self, params: Any = None, card: str = "full", home: Path | None = None) -> None:
         """
@@ -65,7 +65,7 @@ class PromptBook:
             home: the scenario's own prompts, which stand before those of a decision from elsewhere.
         """
         self._home = home
-        self._params = params
+        self.params = params
         self._card = card
         self._environment = _environment()
         self.files: dict[str, str] = {}
@@ -83,12 +83,12 @@ class PromptBook:
         decision = question.decision
         file = self._file(decision, f"{decision.__name__}.md", "decision.md")
         template = self._template(file)
-        shared = {"params": self._params, "step": question.step}
+        shared = {"params": self.params, "step": question.step}
         fixed = {
             **shared, "decision": decision.__name__, "doc": _sentence(decision), "fields": _fields(decision),
             "schema": schema.text,
         }  # fmt: skip
-        world = self._filled(self._file(decision, "world.md", "world.md"), {"params": self._params})
+        world = self._filled(self._file(decision, "world.md", "world.md"), {"params": self.params})
         asked = self._block(file, template, "question", {**fixed, "world": world})
         system = self._filled(OWN / "system.md", {"world": world, "question": asked, "schema": schema.text})
         prompts: list[Prompt] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -27,6 +28,11 @@ def complain(message: str, code: int) -> NoReturn:
     """Print one line on stderr and leave."""
     click.echo(f"simworld: {clean(message)}", err=True)
     sys.exit(code)
+
+
+def cut_short(path: Path) -> Interrupted:
+    """Return what is said of a run that was left in the middle of a step."""
+    return Interrupted(f"stopped in the middle of a step, which is not kept; go on with: simworld resume {path}")
 
 
 class Commands(click.Group):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import sys
 from functools import partial
@@ -12,31 +11,12 @@ from typing import Any
 
 import click
 
-from simworld.cli import _memory, _models
-from simworld.cli._errors import FAILED, Commands, complain
-from simworld.errors import Interrupted, UsageError
+from simworld.cli import _forks, _memory, _models
+from simworld.cli._errors import FAILED, Commands, complain, cut_short
+from simworld.cli._setting import Setting
+from simworld.errors import UsageError
 
 option = partial(click.option, show_envvar=True)
-
-
-class Setting(click.ParamType[tuple[str, Any]]):
-    """``name=value``: JSON where it reads as such, else text. In the environment, several, split as a shell would."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value[0], value[1]
-        name, equals, text = str(value).partition("=")
-        if not equals or not name.strip():
-            self.fail(f"{value!r} is not name=value, for example -p n_agents=50", param, ctx)
-        try:
-            return name.strip(), json.loads(text)
-        except ValueError:
-            return name.strip(), text
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        return shlex.split(rv)
 
 
 @click.group(
@@ -85,7 +65,13 @@ def list_(scenario: str | None, observers: bool, casts: bool, memory: bool) -> N
 
 @cli.command(short_help="Run a scenario.")
 @click.argument("scenario")
-@option("-p", "--param", type=Setting(), multiple=True, help="A parameter; simworld list SCENARIO shows them.")
+@option(
+    "-p",
+    "--param",
+    type=Setting(),
+    multiple=True,
+    help="A parameter; simworld list SCENARIO shows them; name=@FILE is a file's text.",
+)
 @option("--agents", type=int, metavar="N", help="Number of agents: short for -p n_agents=N.")
 @option("--steps", type=int, metavar="N", help="Steps to take; by default the scenario's.")
 @option("--seed", type=int, metavar="N", default=0, show_default=True, help="One seed for everything.")
@@ -101,6 +87,13 @@ def list_(scenario: str | None, observers: bool, casts: bool, memory: bool) -> N
 @option("--dry-run", is_flag=True, help="Show prompts and what the run would take; ask nobody, write nothing.")
 @option("--graph", metavar="SPEC", help="Starting graph: a file, karate, watts_strogatz_graph:k=6,p=0.1.")
 @option("--cast", metavar="NAME|FILE", help="Who lives there; by default personas are sampled.")
+@option(
+    "--shuffle-personas",
+    is_flag=True,
+    help="Every mind plays the character of another agent: the control for personas.",
+)
+@option("--with-null", is_flag=True, help="Also run the null policy, and show what it gives beside the findings.")
+@option("--null-runs", type=int, metavar="N", help="How many runs of the null policy.  [default: 20, with --with-null]")
 @option(
     "--memory",
     type=Setting(),
@@ -128,6 +121,9 @@ def run(
     dry_run: bool,
     graph: str | None,
     cast: str | None,
+    shuffle_personas: bool,
+    with_null: bool,
+    null_runs: int | None,
     memory: tuple[tuple[str, Any], ...],
     no_memory: bool,
     no_reflection: bool,
@@ -143,6 +139,7 @@ def run(
     \b
     simworld run friendship_paradox
     simworld run friendship_paradox --agents 500 --steps 20 --seed 7 -p p_follow=0.5
+    simworld run friendship_paradox --with-null
     simworld run friendship_paradox --model ollama/qwen3 --dry-run
     simworld run friendship_paradox --model gpt-4o-mini:0.2 --budget 0.50
     simworld run mesa.examples.basic.schelling.model@Schelling -p width=30
@@ -155,7 +152,8 @@ def run(
         "params": given, "seed": seed, "steps": steps, "mind": mind, "models": models["model"],
         "seats": _models.once("--seat", models["seat"]), "asking": _models.asking_of(models),
         "service": _models.service_of(models), "replicate": models["replicate"], "observers": observer,
-        "graph": graph, "cast": cast, "memory": _memory_of(memory, no_memory, no_reflection),
+        "graph": graph, "cast": cast, "shuffle_personas": shuffle_personas,
+        "memory": _memory_of(memory, no_memory, no_reflection), "null_runs": _null_runs(with_null, null_runs),
         "state_every": state_every, "record_events": not no_events,
     }  # fmt: skip
     if dry_run and tape is not None:
@@ -181,11 +179,19 @@ def run(
         with _progress.progress("running", quiet=quiet, board=prepared.board) as report:
             execute(prepared, path, report)
     except KeyboardInterrupt:
-        raise _cut_short(path) from None
+        raise cut_short(path) from None
     if quiet:
         click.echo(path)
     else:
         _tables.end(_tables.console(), Run(path), told)
+
+
+def _null_runs(with_null: bool, said: int | None) -> int:
+    if said is not None:
+        return said
+    from simworld.run import NULL_RUNS
+
+    return NULL_RUNS if with_null else 0
 
 
 def _memory_of(given: tuple[tuple[str, Any], ...], no_memory: bool, no_reflection: bool) -> dict[str, Any]:
@@ -221,10 +227,6 @@ def _of_tape(call: dict[str, Any]) -> dict[str, Any]:
     return changes if call["steps"] is None else {**changes, "steps": call["steps"]}
 
 
-def _cut_short(path: Path) -> Interrupted:
-    return Interrupted(f"stopped in the middle of a step, which is not kept; go on with: simworld resume {path}")
-
-
 RUN_HELP = "RUN is a folder, a run's name or how it begins, or last."
 
 
@@ -251,7 +253,7 @@ def resume(run: str, allow_changed: bool, quiet: bool, **models: Any) -> None:
             with _progress.progress("resuming", quiet=quiet, board=prepared.board) as report:
                 execute(prepared, found.path, report)
         except KeyboardInterrupt:
-            raise _cut_short(found.path) from None
+            raise cut_short(found.path) from None
         found = Run(found.path)
     if quiet:
         click.echo(found.path)
@@ -308,6 +310,8 @@ def export(run: str, format: str, to: Path | None, step: int | None, kind: str |
         click.echo(_runs.shown(file))
 
 
+cli.add_command(_forks.fork)
+cli.add_command(_forks.diff)
 cli.add_command(_memory.ask)
 cli.add_command(_memory.memory)
 

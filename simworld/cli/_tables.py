@@ -22,11 +22,13 @@ from simworld.observe import describe, meaning, observer, observer_names
 if TYPE_CHECKING:
     import polars as pl
 
-    from simworld.run import Estimate, Interval, Run, Verification
+    from simworld.run import Difference, Estimate, Interval, Run, Verification
     from simworld.scenario import ContentFile, ScenarioCard
 
 FILE_WIDTH = 120
 """Columns of output that goes to no terminal; arbitrary, wide enough for every table."""
+SHOWN_AGENTS = 12
+"""Agents named where two runs part; arbitrary, a line."""
 NARROWEST = 72
 """Columns below which tables do not shrink: those of a finding, whole."""
 FINDINGS_SHOWN = 12
@@ -151,13 +153,15 @@ def begin(out: Console, run: Run, notes: Sequence[str]) -> None:
         out.print(text(f"note: {note}"))
 
 
-def end(out: Console, run: Run, told: Sequence[str] = ()) -> None:
+def end(out: Console, run: Run, told: Sequence[str] = (), forked_from: Run | None = None) -> None:
     """Print what a run left, and what to do next. ``told`` are notes that were printed before."""
     out.print()
     pairs(out, [row for row in run.summary() if row[0] != "note" or row[1] not in told])
-    left = findings(out, run.findings, FINDINGS_SHOWN)
+    left = findings(out, run.findings, FINDINGS_SHOWN, run.null_policy)
     name = reference(run)
     title(out, "next")
+    if forked_from is not None:
+        out.print(Text(f"  simworld diff {reference(forked_from)} {name}"), soft_wrap=True)
     out.print(
         Text(f"  simworld show {name}") + text(f"  ({left} more findings)" if left else "", "dim"), soft_wrap=True
     )
@@ -170,7 +174,7 @@ def everything(out: Console, run: Run) -> None:
     pairs(out, run.summary())
     metrics(out, run)
     answers(out, run)
-    findings(out, run.findings)
+    findings(out, run.findings, None, run.null_policy)
     events(out, run)
 
 
@@ -181,11 +185,15 @@ def metrics(out: Console, run: Run) -> None:
     if not values:
         return
     title(out, f"metrics after step {run.steps}")
+    beside = _null_policy(run.null_policy, is_finding=False)
     for prefix, names in _by_observer(values).items():
-        table = plain_table("=", ">", "")
+        table = plain_table("=", ">", *([">null policy", "="] if beside else []), "")
         short = [name.removeprefix(f"{prefix}.") for name in names]
-        for name, metric, sentence in zip(names, short, _sentences(out, prefix, short, 12), strict=True):
-            table.add_row(text(metric), text(number(values[name])), sentence)
+        room = 12 if not beside else 40
+        for name, metric, sentence in zip(names, short, _sentences(out, prefix, short, room), strict=True):
+            table.add_row(
+                text(metric), text(number(values[name])), *_beside(beside, (prefix, metric)), sentence
+            )  # fmt: skip
         out.print(text(prefix or "the scenario's own", "cyan"))
         out.print(_under(table))
 
@@ -277,15 +285,39 @@ def _by_observer(names: Iterable[str]) -> dict[str, list[str]]:
     return {prefix: inside for prefix, inside in groups.items() if inside}
 
 
-def findings(out: Console, frame: pl.DataFrame, at_most: int | None = None) -> int:
+def _null_policy(frame: pl.DataFrame | None, *, is_finding: bool) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what the null policy gives, by observer and metric; empty where it was not run."""
+    rows = () if frame is None else frame.iter_rows(named=True)
+    return {(row["observer"], row["metric"]): row for row in rows if row["is_finding"] is is_finding}
+
+
+def _beside(found: Mapping[tuple[str, str], Mapping[str, Any]], key: tuple[str, str]) -> list[Text]:
+    """Return mean and interval of the null policy as two cells; none where it was not run."""
+    if not found:
+        return []
+    row = found.get(key)
+    if row is None:
+        return [text("-"), text("")]
+    return [text(number(row["mean"])), text(f"[{number(row['low'])}, {number(row['high'])}]", "dim")]
+
+
+def findings(
+    out: Console, frame: pl.DataFrame, at_most: int | None = None, null_policy: pl.DataFrame | None = None
+) -> int:
     """Print findings beside their nulls, an observer a block, and return how many were left out."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in frame.iter_rows(named=True):
         groups.setdefault(row["observer"], []).append(row)
     paradox_first = sorted(groups.items(), key=lambda group: group[0] != "friendship_paradox")
     room = math.inf if at_most is None else at_most
+    beside = _null_policy(null_policy, is_finding=True)
     if paradox_first:
         title(out, "findings, beside what their null gives")
+    if beside:
+        n = max(row["n"] for row in beside.values())
+        out.print(
+            _under(text(f"null policy: mean over {n} runs that decide at random, with 2.5 and 97.5 % quantiles", "dim"))
+        )
     left = 0
     for name, rows in paradox_first:
         # Whole observers; one that is too long alone is cut rather than hidden.
@@ -293,19 +325,32 @@ def findings(out: Console, frame: pl.DataFrame, at_most: int | None = None) -> i
         room -= len(show) if show else 0
         left += len(rows) - len(show)
         if show:
-            _findings_of(out, name, show, with_n=at_most is None)
+            _findings_of(out, name, show, beside, with_n=at_most is None)
     return left
 
 
-def _findings_of(out: Console, name: str, rows: Sequence[Mapping[str, Any]], *, with_n: bool) -> None:
-    table = plain_table("=", ">value", ">null", ">gap", ">p", *([">n"] if with_n else []), "")
-    for row, sentence in zip(rows, _sentences(out, name, [row["metric"] for row in rows], 40), strict=True):
-        expected = row["closed_form"] if math.isnan(row["null_mean"]) else row["null_mean"]
+def _findings_of(
+    out: Console,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    beside: Mapping[tuple[str, str], Mapping[str, Any]],
+    *,
+    with_n: bool,
+) -> None:
+    # A closed form is itself the null where nothing was drawn; beside a null that was, it has a column of its own.
+    is_theory = any(not math.isnan(row["closed_form"]) and not math.isnan(row["null_mean"]) for row in rows)
+    extra = [*([">theory"] if is_theory else []), *([">null policy", "="] if beside else [])]
+    table = plain_table("=", ">value", ">null", ">gap", ">p", *extra, *([">n"] if with_n else []), "")
+    room = 40 + 9 * is_theory + 30 * bool(beside)
+    for row, sentence in zip(rows, _sentences(out, name, [row["metric"] for row in rows], room), strict=True):
+        expected = row["closed_form"] if math.isnan(row["null_mean"]) and not is_theory else row["null_mean"]
         table.add_row(
             text(row["metric"]),
             *(text(_share(each)) for each in (row["value"], expected)),
             text(_share(row["gap"], "+")),
             text(_share(row["p_value"]) if row["p_value"] >= 1e-3 else number(row["p_value"])),
+            *([text(_share(row["closed_form"]))] if is_theory else []),
+            *_beside(beside, (name, row["metric"])),
             *([text(number(row["n"]))] if with_n else []),
             sentence,
         )
@@ -332,6 +377,58 @@ def events(out: Console, run: Run) -> None:
     for kind, n in counts.iter_rows():
         table.add_row(text(kind), text(number(n)))
     out.print(_under(table))
+
+
+def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
+    """Print where two runs part, whom the difference reaches, and what it does to every metric."""
+    pairs(out, [("a", _run_in_words(a)), ("b", _run_in_words(b))])
+    first = found.first
+    if first is None:
+        what = "they have the same steps" if a.steps == b.steps else f"they are the same up to step {found.same_until}"
+        out.print(text(what))
+        return
+    title(out, "where they part")
+    agents = f"agents {', '.join(map(str, first.agents[:SHOWN_AGENTS]))}" if first.agents else "no agent's row"
+    more = f" and {len(first.agents) - SHOWN_AGENTS} more" if len(first.agents) > SHOWN_AGENTS else ""
+    shared = f"the same up to step {found.same_until}" if found.same_until >= 0 else "different from the start"
+    pairs(out, [
+        ("step", f"{first.step} ({shared})"), ("in", first.stream), ("of", agents + more),
+        ("a", first.a or "nothing there"), ("b", first.b or "nothing there"),
+    ])  # fmt: skip
+    for line in first.prompts.splitlines():
+        out.print(text(line, {"+": "green", "-": "red"}.get(line[:1], "dim")), soft_wrap=True)
+    title(out, "whom the difference reaches")
+    reached, n = found.reached, max(a.state().height, b.state().height)
+    table = plain_table(">after step", ">agents reached", ">of")
+    last = min(a.steps, b.steps)
+    for t in sorted({first.step, *(first.step + (last - first.step) * k // 5 for k in range(1, 6))}):
+        table.add_row(text(t), text(number(int((reached["step"] <= t).sum()))), text(number(n)))
+    out.print(_under(table))
+    title(out, f"metrics, b minus a: after step {last}, and over the steps since they part")
+    table = plain_table("=", ">a", ">b", ">difference", ">mean since", ">largest", ">at step")
+    for row in found.metrics.iter_rows(named=True):
+        if row["difference"] or row["largest"]:
+            values = (number(row[key]) for key in ("a", "b", "difference", "mean_difference", "largest", "largest_at"))
+            table.add_row(text(row["metric"]), *map(text, values))
+    out.print(_under(table if table.row_count else text("none differs", "dim")))
+    if found.findings.height:
+        title(out, "findings, b minus a")
+        table = plain_table("=", "=", ">a", ">b", ">difference")
+        for row in found.findings.iter_rows(named=True):
+            table.add_row(
+                text(row["observer"]), text(row["metric"]), *(text(_share(row[k])) for k in ("a", "b", "difference"))
+            )
+        out.print(_under(table))
+    if a.plan.seed != b.plan.seed:
+        out.print(_under(text("note: the seeds differ, so part of this is chance", "dim")))
+
+
+def _run_in_words(run: Run) -> str:
+    forked = run.plan.forked
+    origin = f", forked from {forked.run} after step {forked.step}" if forked is not None else ""
+    changes = [words for each in run.plan.interventions for words in each.words()]
+    changed = f": {'; '.join(changes)}" if changes else ""
+    return f"{run.path.resolve().name} (seed {run.plan.seed}, {run.steps} steps{origin}{changed})"
 
 
 def verification(out: Console, outcome: Verification) -> None:

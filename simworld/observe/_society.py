@@ -53,6 +53,9 @@ class Society(Protocol):
     def column(self, name: str) -> npt.NDArray[Any]:
         """One value a living agent, in the order of the rows of `adjacency`."""
 
+    def trait(self, letter: str) -> npt.NDArray[np.float64]:
+        """Standardised trait of the living agents' personas by its letter, one value each; NaN without personas."""
+
     def stream(self, *name: str | int) -> np.random.Generator:
         """The stream of chance of this name; an observer uses ``("observe", its own name)``."""
 
@@ -114,6 +117,8 @@ class StillSociety:
     """Whether the ties have a direction."""
     columns: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
     """Node attributes by name, one value a node."""
+    traits: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
+    """Standardised traits by letter, one value a node."""
     other_ties: Mapping[str, Graph] = field(default_factory=dict)
     """Further kinds of tie, by name, over the same nodes."""
     happened: Mapping[str, int] = field(default_factory=dict)
@@ -151,6 +156,11 @@ class StillSociety:
             known = tuple(sorted(self.columns))
             raise ParameterError(f"no column {name!r}{did_you_mean(name, known)}; there are {known!r}")
         return np.asarray(self.columns[name])
+
+    def trait(self, letter: str) -> npt.NDArray[np.float64]:
+        """Return a trait; NaN where it was not given."""
+        given = self.traits.get(letter)
+        return np.full(self.n_agents, NAN) if given is None else np.asarray(given, np.float64)
 
     def stream(self, *name: str | int) -> np.random.Generator:
         """Return the stream of this name."""

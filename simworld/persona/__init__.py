@@ -37,6 +37,7 @@ from simworld.persona._records import (
 )
 from simworld.persona._render import IDEOLOGY_WORDS, VIEWS, count_tokens, persona_text
 from simworld.persona._sampler import sample_population
+from simworld.persona._shuffle import shuffled
 from simworld.persona._traits import TRAIT_LETTERS, trait_matrix, trait_z
 
 __all__ = [
@@ -80,5 +81,6 @@ __all__ = [
     "read_recipe",
     "default_recipe",
     "sample_population",
+    "shuffled",
     "largest_remainder",
 ]

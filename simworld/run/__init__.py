@@ -11,7 +11,9 @@ from typing import Any
 from simworld.errors import ParameterError, UsageError
 from simworld.mind.llm import Speak
 from simworld.persona import Persona
+from simworld.run._diff import Difference, Divergence, diff
 from simworld.run._export import FORMATS, export
+from simworld.run._fork import prepare_fork
 from simworld.run._load import Run, load_run
 from simworld.run._memories import (
     Asked,
@@ -27,6 +29,7 @@ from simworld.run._memories import (
     said_by,
     search_memories,
 )
+from simworld.run._null import NULL_RUNS
 from simworld.run._plan import Plan
 from simworld.run._prepare import Prepared, prepare, prepare_again, prepare_replay
 from simworld.run._rehearse import Estimate, Interval, ModelEstimate, rehearse
@@ -35,8 +38,11 @@ from simworld.run._verify import Check, Verification, verify
 
 __all__ = [
     "FORMATS",
+    "NULL_RUNS",
     "Asked",
     "Check",
+    "Difference",
+    "Divergence",
     "Estimate",
     "Found",
     "Interval",
@@ -50,13 +56,16 @@ __all__ = [
     "agent_of",
     "ask",
     "continue_run",
+    "diff",
     "embedder_named",
     "execute",
     "export",
+    "fork",
     "load_run",
     "memory_of",
     "prepare",
     "prepare_again",
+    "prepare_fork",
     "prepare_replay",
     "rebuild_index",
     "recalls",
@@ -89,7 +98,9 @@ def run(
     observers: Sequence[str] = (),
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
+    shuffle_personas: bool = False,
     memory: Mapping[str, Any] | bool | None = None,
+    with_null: bool | int = False,
     out: str | Path | None = None,
     state_every: int = 1,
     record_events: bool = True,
@@ -122,8 +133,12 @@ def run(
         observers: observers added to the scenario's own, by name.
         graph: starting graph: a networkx graph, a file, ``"karate"``, ``"watts_strogatz_graph:k=6,p=0.1"``.
         cast: who lives there: a cast by name or file, or personas.
+        shuffle_personas: whether every mind plays the character of another agent, while what is recorded keeps its own:
+            the control for what personas do.
         memory: how agents remember, where it differs from the scenario's own: fields of
             `simworld.memory.MemorySettings` (``policy``, ``embedder``, ``reflection``, …); False: not at all.
+        with_null: also run the null policy on the same inputs, so many times (True: 20), and keep what it gives beside
+            the findings (`Run.null_policy`).
         out: folder of the run; by default a new one under the lab's ``runs/``.
         state_every: steps between recorded states; 0 records the first and the last only.
         record_events: whether events are recorded.
@@ -146,6 +161,8 @@ def run(
             or graph is not None
             or cast is not None
             or memory is not None
+            or shuffle_personas
+            or with_null
         ):
             raise ParameterError(
                 f"a tape of {source.plan.scenario!r} is repeated as it was; give that scenario, observers, steps, and "
@@ -161,7 +178,8 @@ def run(
         prepared = prepare(
             scenario, params=params, seed=seed, steps=steps, mind=mind,
             models=_models(model), seats=seats, asking=asking, service=reach,
-            replicate=replicate, observers=observers, graph=graph, cast=cast, memory=_memory(memory),
+            replicate=replicate, observers=observers, graph=graph, cast=cast, shuffle_personas=shuffle_personas,
+            memory=_memory(memory), null_runs=NULL_RUNS if with_null is True else int(with_null),
             state_every=state_every, record_events=record_events,
         )  # fmt: skip
     path = start_run(prepared, None if out is None else Path(out))
@@ -228,6 +246,55 @@ def continue_run(
             )
         prepared.society.notes.append(f"resumed after step {run.checkpoint} with changed scenario files")
     return prepared
+
+
+def fork(
+    run: str | Path | Run,
+    step: int,
+    *,
+    params: Mapping[str, Any] | None = None,
+    minds: Mapping[str | int, str] | None = None,
+    cells: Mapping[tuple[str | int, str], Any] | None = None,
+    cuts: Sequence[tuple[str | int, str | int] | tuple[str | int, str | int, str | None]] = (),
+    steps: int | None = None,
+    allow_changed: bool = False,
+    service: Mapping[str, Any] | None = None,
+    speak: Speak | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run on from a step of another run, with something changed, under the same streams of chance.
+
+    The steps up to there are the other run's. Under rules whatever does not depend on the change comes out the same; a
+    language model that is told the same word for word at the same position gives the answer it gave then, unasked and
+    unpaid, and is asked where it is told something else.
+
+    Args:
+        run: the run that is forked; it stays as it is.
+        step: completed steps after which the fork goes its own way.
+        params: parameters with new values; what only mattered when the society was made stays made.
+        minds: new minds, by agent (id, or a persona's id or name): ``{"3": "null", "Odile": "ollama/qwen3"}``.
+        cells: new values of columns, by agent and column: ``{("3", "balance"): 0.0}``.
+        cuts: ties that are taken away: ``[("3", "5")]``, with the kind where it is not the main one.
+        steps: steps in all; those of the run when None.
+        allow_changed: fork although the scenario's files have changed since the run began.
+        service: what changes in how models are reached: a ``budget_usd``, another ``api_base``.
+        speak: how a person is asked; in the terminal by default.
+        out: folder of the fork; by default a new one under the lab's ``runs/``.
+        progress: called after every step with (step, steps, metrics).
+
+    Raises:
+        UsageError: the call was wrong; nothing was written.
+        RunError, Interrupted: as for `run`.
+    """
+    found = run if isinstance(run, Run) else load_run(run)
+    prepared = prepare_fork(
+        found, step, params=params, minds=minds, cells=cells, cuts=cuts, steps=steps, allow_changed=allow_changed,
+        service=service, speak=speak,
+    )  # fmt: skip
+    path = start_run(prepared, None if out is None else Path(out))
+    execute(prepared, path, progress)
+    return Run(path)
 
 
 class _CallableRoom(types.ModuleType):

@@ -17,6 +17,7 @@ from simworld.errors import CorruptRunError, UsageError, did_you_mean
 from simworld.mind.llm import Tally
 from simworld.persona import Persona
 from simworld.run._frames import EVENTS, MEMORY, TIES, changes_of, empty, panel, state_at
+from simworld.run._null import COLUMNS, summed_up
 from simworld.run._plan import Plan, metrics_frame
 from simworld.run._recorder import findings_frame
 from simworld.run._store import Contents, is_being_written
@@ -84,7 +85,7 @@ class Run:
     @property
     def checkpoint(self) -> int:
         """Last step with a recorded state, where a resume goes on; -1 before there is one."""
-        return max(self._recorded_steps(), default=-1)
+        return max(self.recorded_steps, default=-1)
 
     @cached_property
     def metrics(self) -> pl.DataFrame:
@@ -99,6 +100,28 @@ class Run:
         """What observers concluded at the end, one row a finding, each beside its null; empty before the end."""
         frame = self._contents.parquet("findings.parquet") if self._contents.is_finished else None
         return findings_frame([]) if frame is None else frame
+
+    @cached_property
+    def null_policy(self) -> pl.DataFrame:
+        """What the null policy gives for each measure, over the null runs made with this run; empty without any.
+
+        Columns: observer, metric, is_finding (else the metric after the last step), n (runs), mean, sd, low and high
+        (2.5 and 97.5 % quantiles over the runs).
+        """
+        frame = self._contents.parquet("null.parquet") if self._contents.is_finished else None
+        return summed_up(pl.DataFrame(schema=COLUMNS) if frame is None else frame)
+
+    def fork(self, step: int, **changes: Any) -> Run:
+        """Run on from a step with something changed, under the same streams of chance; see `simworld.fork`."""
+        from simworld.run import fork
+
+        return fork(self, step, **changes)
+
+    def diff(self, other: Run) -> Any:
+        """Compare with another run of the scenario; see `simworld.diff`."""
+        from simworld.run._diff import diff
+
+        return diff(self, other)
 
     @cached_property
     def events(self) -> pl.DataFrame:
@@ -170,7 +193,7 @@ class Run:
         Raises:
             UsageError: no such table.
         """
-        return panel(self._changes(name), self._recorded_steps())
+        return panel(self._changes(name), self.recorded_steps)
 
     def state(self, t: int | None = None, table: str = "agents") -> pl.DataFrame:
         """Return a state table after step ``t`` (the last recorded one by default), one row an id.
@@ -178,7 +201,7 @@ class Run:
         Raises:
             UsageError: no such table or step, or one whose state was not recorded.
         """
-        recorded = self._recorded_steps()
+        recorded = self.recorded_steps
         t = max(recorded, default=0) if t is None else self._step(t)
         if t not in recorded:
             near = max((s for s in recorded if s < t), default=0)
@@ -192,7 +215,9 @@ class Run:
             raise UsageError(f"no table {name!r}{did_you_mean(name, known)}; this run has {known}")
         return empty({"step": "int32", "id": "int64", "alive": "bool"}) if frame is None else frame
 
-    def _recorded_steps(self) -> list[int]:
+    @property
+    def recorded_steps(self) -> list[int]:
+        """Steps whose state was recorded, ascending."""
         return [s["step"] for s in self._contents.steps() if s["checkpoint"]]
 
     def _step(self, t: int) -> int:
@@ -221,7 +246,7 @@ class Run:
         if kind is not None and kind not in kinds:
             raise UsageError(f"no kind of tie {kind!r}{did_you_mean(kind, kinds)}; this run has {kinds}")
         # Ties are known at every step, columns at the recorded ones.
-        state = self.state(max(s for s in self._recorded_steps() if s <= t))
+        state = self.state(max(s for s in self.recorded_steps if s <= t))
         changes = changes_of(self.ties.filter(pl.col("step") <= t), kinds)
         n = max([*state["id"].to_list(), *changes.source.tolist(), *changes.target.tolist()], default=-1) + 1
         ties = SocialGraph(n, kinds, directed=self.manifest["directed"])

@@ -16,6 +16,57 @@ from simworld.schema import Record
 from simworld.world import GraphData
 
 
+class Cell(Record):
+    """One value of one agent, set from outside."""
+
+    agent: int
+    column: str
+    value: bool | int | float | str
+
+
+class Cut(Record):
+    """One tie, taken away from outside."""
+
+    source: int
+    target: int
+    kind: str
+
+
+class Intervention(Record):
+    """What is changed from outside between two steps, where a fork leaves the run that it comes from."""
+
+    step: int
+    """Completed steps at that moment; events of it are recorded with the next step."""
+    params: dict[str, Any] = {}
+    """Parameters with new values."""
+    minds: dict[int, str] = {}
+    """New minds, by agent."""
+    cells: tuple[Cell, ...] = ()
+    """New values of agents' columns."""
+    cuts: tuple[Cut, ...] = ()
+    """Ties that are taken away."""
+
+    def words(self) -> list[str]:
+        """Return each change in a few words."""
+        return [
+            *(f"parameter {name} = {value!r:.80}" for name, value in self.params.items()),
+            *(f"agent {agent} has the mind {mind}" for agent, mind in self.minds.items()),
+            *(f"{cell.column} of agent {cell.agent} = {cell.value!r:.80}" for cell in self.cells),
+            *(f"the {cut.kind} from {cut.source} to {cut.target} is cut" for cut in self.cuts),
+        ]
+
+
+class Fork(Record):
+    """Where a run was forked from."""
+
+    run: str
+    """Name of the run's folder."""
+    digest: str | None
+    """Its digest; None when it was not finished."""
+    step: int
+    """The step after which the fork went its own way."""
+
+
 class Plan(Record):
     """Everything that decides a run's result. Two runs of one plan have one digest (determinism level *exact*)."""
 
@@ -45,6 +96,14 @@ class Plan(Record):
     """Whether the models only repeat what is on the run's tape, which came from another run."""
     memory: dict[str, Any] = {}
     """Fields of `simworld.memory.MemorySettings` that differ from the scenario's own."""
+    shuffle_personas: bool = False
+    """Whether every mind plays the character of another agent: the control for what personas do."""
+    null_runs: int = 0
+    """Runs of the null policy that the findings are shown beside."""
+    forked: Fork | None = None
+    """The run this one was forked from."""
+    interventions: tuple[Intervention, ...] = ()
+    """What was changed on the way, in order of steps: a fork's, and those of the runs before it."""
     observers: tuple[str, ...]
     """Observers added to the scenario's own."""
     graph: str | None = None
@@ -59,7 +118,8 @@ class Plan(Record):
 
     def short_hash(self) -> str:
         """Return eight hex digits that name the plan."""
-        without = {"memory"} if not self.memory else set()
+        later = ("memory", "shuffle_personas", "null_runs", "forked", "interventions")
+        without = {name for name in later if not getattr(self, name)}
         return hashlib.sha256(self.model_dump_json(exclude=without).encode()).hexdigest()[:8]
 
 

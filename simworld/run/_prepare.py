@@ -12,12 +12,14 @@ from simworld.errors import CorruptRunError, ParameterError
 from simworld.mind.llm import Asking, Rehearsed, Service, Speak, Switchboard
 from simworld.observe import Observer, observer
 from simworld.persona import Persona, read_cast
-from simworld.run._plan import Inputs, Plan
+from simworld.run._plan import Inputs, Intervention, Plan
 from simworld.run._seats import Seating
 from simworld.run._store import Contents
 from simworld.run._vectors import Embedders, Unasked
 from simworld.scenario import find_cast, load, resolve
 from simworld.world import GraphData, PlainModel, World, checked_params, wants_memory
+
+MOST_NULL_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,45 @@ class Prepared:
     """Makes the embedder of the memory; None for a plain Mesa model."""
     replay_of: Path | None = None
     """The run whose tape is repeated, before it is copied."""
+    fork_of: Path | None = None
+    """The run that this one is forked from, before its steps are copied."""
 
     @property
     def board(self) -> Switchboard | None:
         """What connects with language models; None where there are none."""
         return None if self.seating is None or self.seating.book is None else self.seating.board
+
+    def intervene(self) -> None:
+        """Change from outside what the plan says is changed after the step just completed."""
+        society = self.society
+        for each in self.plan.interventions:
+            if each.step != society.t:
+                continue
+            self._reconfigure(each)
+            for name, value in each.params.items():
+                society.emit("intervention", data={"param": name, "value": value})
+            for agent, label in each.minds.items():
+                society.emit("intervention", agent=agent, data={"mind": label})
+            society.intervene(
+                [(cell.agent, cell.column, cell.value) for cell in each.cells],
+                [(cut.source, cut.target, cut.kind) for cut in each.cuts],
+            )
+            # A society that had come to its end may have a reason to go on.
+            society.running = not society.finished()
+
+    def intervene_again(self) -> None:
+        """Say again what was changed earlier and is no state, to a society whose state was put back."""
+        for each in self.plan.interventions:
+            if each.step < self.society.t:
+                self._reconfigure(each)
+
+    def _reconfigure(self, each: Intervention) -> None:
+        assert self.seating is not None  # a plain Mesa model cannot be forked
+        if each.params or each.minds:
+            minds = {agent: self.seating.mind(label, self.society) for agent, label in each.minds.items()}
+            self.society.reconfigure(each.params, minds)
+            if self.seating.book is not None:
+                self.seating.book.params = self.society.params
 
 
 def prepare(
@@ -60,7 +96,9 @@ def prepare(
     observers: Sequence[str] = (),
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
+    shuffle_personas: bool = False,
     memory: Mapping[str, Any] | None = None,
+    null_runs: int = 0,
     state_every: int = 1,
     record_events: bool = True,
     speak: Speak | None = None,
@@ -70,7 +108,8 @@ def prepare(
     """Check a call and make its society; nothing is written, and no model is asked.
 
     Args:
-        scenario, seed, steps, observers, graph, cast, memory, state_every, record_events: as for `simworld.run`.
+        scenario, seed, steps, observers, graph, cast, shuffle_personas, memory, null_runs, state_every, record_events:
+            as for `simworld.run`.
         params: the scenario's parameters.
         mind: who decides for agents that neither a model, a seat nor their persona gives a mind; when it is given, the
             minds that personas name do not count.
@@ -92,6 +131,8 @@ def prepare(
         raise ParameterError(f"steps = {steps!r} is not a whole number of steps, 0 or more")
     if isinstance(state_every, bool) or not isinstance(state_every, int) or state_every < 0:
         raise ParameterError(f"state_every = {state_every!r} is not a whole number of steps, 0 or more")
+    if isinstance(null_runs, bool) or not isinstance(null_runs, int) or not 0 <= null_runs <= MOST_NULL_RUNS:
+        raise ParameterError(f"with_null = {null_runs!r} is no number of runs from 0 to {MOST_NULL_RUNS:,}")
     ref = resolve(scenario)
     cls = load(ref)
     personas, cast_source, notes = _cast(cast if cast is not None else getattr(cls, "starting_cast", None))
@@ -120,6 +161,8 @@ def prepare(
         asking=how,
         replicate=replicate,
         memory=dict(memory or {}),
+        shuffle_personas=bool(shuffle_personas),
+        null_runs=null_runs,
         observers=tuple(observers),
         cast=cast_source,
         state_every=state_every,
@@ -140,7 +183,7 @@ def prepare(
         make = embed if rehearsed is None else Unasked(reach)
         society = cls(
             rng=seed, graph=graph, personas=personas, mind=seating, memory=plan.memory, embed=make,
-            **dict(params or {}),
+            shuffle_personas=plan.shuffle_personas, **dict(params or {}),
         )  # fmt: skip
         if personas is not None and not cls.with_personas:
             raise ParameterError(f"scenario {ref.spec!r} has no personas; leave the cast out")
@@ -152,7 +195,7 @@ def prepare(
             # It may come from the environment, so a run by rules is not refused for it.
             said = ", ".join(sorted(reach.model_fields_set))
             society.notes.append(f"nobody here has a language model, so {said} has nothing to do")
-        default_steps, own = cls.default_steps, cls.observers
+        default_steps, own = society.planned_steps(), cls.observers
     else:
         for what, value in (
             ("graph", graph),
@@ -160,6 +203,8 @@ def prepare(
             ("model", models or None),
             ("seat", seats or None),
             ("memory", wants_memory(memory or {}) or None),
+            ("shuffled persona", shuffle_personas or None),
+            ("null policy", null_runs or None),
         ):
             if value is not None:
                 raise ParameterError(f"a plain Mesa model takes no {what}; leave it out")
@@ -231,7 +276,12 @@ def load_inputs(path: Path, plan: Plan, directed: bool) -> Inputs:
 
 
 def prepare_again(
-    path: Path, *, service: Mapping[str, Any] | None = None, only_tape: bool = False, speak: Speak | None = None
+    path: Path,
+    *,
+    service: Mapping[str, Any] | None = None,
+    only_tape: bool = False,
+    speak: Speak | None = None,
+    plan: Plan | None = None,
 ) -> Prepared:
     """Make the society of an existing run again, from what its folder holds.
 
@@ -240,16 +290,18 @@ def prepare_again(
         service: fields of `simworld.mind.llm.Service` that differ from those the run was last given.
         only_tape: whether nothing but its tape may answer for language models and people.
         speak: how a person is asked.
+        plan: another plan than the run's own, over the same inputs.
 
     Raises:
         UsageError: no run there.
         ScenarioError: its scenario cannot be found any more.
     """
     contents = Contents(path)
-    try:
-        plan = Plan.model_validate(contents.manifest["plan"])
-    except (KeyError, ValueError) as error:
-        raise CorruptRunError(f"{path / 'manifest.json'} has no readable plan: {error}") from error
+    if plan is None:
+        try:
+            plan = Plan.model_validate(contents.manifest["plan"])
+        except (KeyError, ValueError) as error:
+            raise CorruptRunError(f"{path / 'manifest.json'} has no readable plan: {error}") from error
     ref = resolve(plan.scenario)
     cls = load(ref)
     society: Any
@@ -263,7 +315,7 @@ def prepare_again(
         embed = Embedders(reach, path / "journal.sqlite", only_tape=only_tape or plan.is_replay)
         society = cls(
             rng=plan.seed, graph=inputs.graph, personas=people, mind=seating, memory=plan.memory, embed=embed,
-            **plan.params,
+            shuffle_personas=plan.shuffle_personas, **plan.params,
         )  # fmt: skip
         own: Sequence[Any] = cls.observers
     else:

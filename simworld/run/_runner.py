@@ -33,14 +33,17 @@ from simworld.errors import (
 )
 from simworld.mind.llm import HUMAN, Stopped, without_credentials, without_secrets
 from simworld.run._chain import check_chains
+from simworld.run._fork import copy_steps
 from simworld.run._frames import MEMORY, TIES, changes_of, empty, memory_parts, state_at
 from simworld.run._indexed import what_is_indexed
+from simworld.run._null import null_policy_runs
+from simworld.run._plan import Plan
 from simworld.run._prepare import Prepared
 from simworld.run._recorder import Recorder
 from simworld.run._store import Contents, Store, manifest_hash, parquet_bytes, write_whole
 from simworld.run._tape import SqliteTape
 from simworld.scenario import find_lab
-from simworld.world import PlainModel
+from simworld.world import PlainModel, policy_name
 
 type Progress = Callable[[int, int, Mapping[str, Any]], None]
 """``progress(step done, steps planned, metrics)``, called after every step."""
@@ -55,7 +58,10 @@ MIND_NOTES = {
 
 def mind_note(label: str, policies: Any = ()) -> str:
     """Return what kind of mind a label stands for, in a few words."""
-    return MIND_NOTES.get(label) or ("rule policy of the scenario" if label in policies else "language model")
+    if label in MIND_NOTES:
+        return MIND_NOTES[label]
+    name = policy_name(label)
+    return "language model" if name not in policies else f"rule policy of the scenario{', scripted' * (name != label)}"
 
 
 def start_run(prepared: Prepared, out: Path | None = None) -> Path:
@@ -93,11 +99,22 @@ def start_run(prepared: Prepared, out: Path | None = None) -> Path:
                     tape.copy_from(prepared.replay_of / "journal.sqlite")
         if prepared.embed is not None:
             prepared.embed.keep(path / "journal.sqlite")
+        if prepared.fork_of is not None:
+            _take_over(prepared, prepared.fork_of, path)
         write_manifest(path, prepared, "running", files=files, started=started)
     except (StorageError, CorruptRunError):
         shutil.rmtree(path, ignore_errors=True)
         raise
     return path
+
+
+def _take_over(prepared: Prepared, source: Path, path: Path) -> None:
+    """Give a new fork what it shares with the run that it comes from: recorded steps, and what models answered."""
+    assert prepared.plan.forked is not None
+    last = copy_steps(source, path, prepared.plan.forked.step)
+    if prepared.board is not None and "service" in Contents(source).manifest:
+        with contextlib.closing(SqliteTape(path / "journal.sqlite", replicate=prepared.plan.replicate)) as tape:
+            tape.fork_from(source / "journal.sqlite", last)
 
 
 def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> None:
@@ -230,6 +247,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                     write_manifest(path, prepared, "running", files=files, started=started)
                 else:
                     record()
+                prepared.intervene()
                 while society.t < plan.steps and society.running:
                     if stop.is_set():
                         recorder.flush()
@@ -239,8 +257,13 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                     doing = f"step {society.t + 1} of {plan.scenario}"
                     society.step()
                     record()
+                    prepared.intervene()
                 doing = f"measuring the findings of {plan.scenario}"
                 metrics, findings, digest = recorder.conclude()
+                doing = "the null policy"
+                beside = None
+                if plan.null_runs:
+                    beside = null_policy_runs(prepared, stop, lambda n: _told(progress, plan, n))
         except Stopped:
             recorder.flush()
             raise Interrupted(
@@ -262,7 +285,8 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
                 f"{doing} failed{_place(error)}: {without_secrets(what)}; mend it, then: "
                 f"simworld resume --allow-changed {path}"
             ) from error
-        for name, frame in (("metrics.parquet", metrics), ("findings.parquet", findings)):
+        tables = {"metrics.parquet": metrics, "findings.parquet": findings}
+        for name, frame in (tables if beside is None else {**tables, "null.parquet": beside}).items():
             files[name] = write_whole(path / name, parquet_bytes(frame))
         taped = _on_tape(tape)
         if board is not None and tape is not None:
@@ -295,6 +319,11 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         if tape is not None:
             tape.close()
         store.close()
+
+
+def _told(progress: Progress | None, plan: Plan, done: int) -> None:
+    if progress is not None:
+        progress(plan.steps, plan.steps, {"null_runs": done})
 
 
 def _place(error: BaseException) -> str:
@@ -330,6 +359,7 @@ def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> 
         later = empty(TIES) if ties is None else ties.filter(pl.col("step").is_between(1, done))
         log = streams.get("memory", empty(MEMORY)).filter(pl.col("step") <= done)
         society.restore(done, tables, changes_of(later, society.tie_kinds), last["globals"], memory_parts(log))
+        prepared.intervene_again()
         society.drain()
     metrics = [(s["step"], json.loads(s["metrics"])) for s in steps]
     recorder.continue_from(last["events_chain"], last["state_chain"], metrics)

@@ -15,6 +15,7 @@ from simworld.mind.llm import HUMAN, ModelMind, RehearsalMind, Rehearsed, Switch
 from simworld.persona import largest_remainder
 from simworld.rng import Chance
 from simworld.run._plan import Plan
+from simworld.world import policy_name
 
 _SHARE = re.compile(r"(?P<model>.+):(?P<share>0?\.\d+|[01]\.\d+|0|1|\d\.?\d*e-\d+)")
 """``qwen3:0.3`` has a share, ``qwen3:8b`` and ``qwen3:8`` have a tag."""
@@ -72,28 +73,36 @@ class Seating:
         """The mind of every agent of the start, once the society is made."""
         self.book: PromptBook | None = None
         """The prompts; None without language models."""
+        self._models: list[str] = []
 
     def __call__(self, world: Any) -> Sequence[str | Mind] | str | Mind:
         """Return the minds of a society that has agents and personas."""
         self.labels = self._labels(world)
-        known = {"rules", "null", *world.policies}
-        # A base mind that is misspelt is no model: the society refuses it, with the nearest name.
-        known |= {self._plan.mind} - {HUMAN}
-        models = [label for label in dict.fromkeys(self.labels) if label not in known]
-        for label in models:
-            if label != HUMAN and "/" not in label and (hint := did_you_mean(label, [*known, HUMAN])):
-                raise ParameterError(f"no mind {label!r}{hint}")
+        later = [label for each in self._plan.interventions for label in each.minds.values()]
+        models = self._models_among([*self.labels, *later], world)
         if models:
             self.book = PromptBook(world.params, self._plan.asking.card, home=prompts_of(type(world)))
             if self._rehearsed is None:
                 self.board.check(models)
-        minds: dict[str, str | Mind] = {
-            label: self._model_mind(label, models, world) if label in models else label
-            for label in dict.fromkeys(self.labels)
-        }
+        self._models = models
+        minds = {label: self.mind(label, world) for label in dict.fromkeys(self.labels)}
         if len(minds) == 1:
             return next(iter(minds.values()))
         return [minds[label] for label in self.labels]
+
+    def _models_among(self, labels: Sequence[str], world: Any) -> list[str]:
+        known = {"rules", "null", *world.policies}
+        # A base mind that is misspelt is no model: the society refuses it, with the nearest name.
+        known |= {self._plan.mind} - {HUMAN}
+        models = [label for label in dict.fromkeys(labels) if policy_name(label) not in known]
+        for label in models:
+            if label != HUMAN and "/" not in label and (hint := did_you_mean(policy_name(label), [*known, HUMAN])):
+                raise ParameterError(f"no mind {label!r}{hint}")
+        return models
+
+    def mind(self, label: str, world: Any) -> str | Mind:
+        """Return the mind of a label: of a language model or a person the mind itself, of a rule policy the label."""
+        return self._model_mind(label, self._models, world) if label in self._models else label
 
     def _model_mind(self, label: str, models: list[str], world: Any) -> Mind:
         assert self.book is not None

@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS holds (
     step INTEGER NOT NULL, purpose TEXT NOT NULL, agent INTEGER NOT NULL, occurrence INTEGER NOT NULL,
     attempt INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL, tokens INTEGER NOT NULL,
     PRIMARY KEY (step, purpose, agent, occurrence, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS earlier AS SELECT * FROM calls WHERE 0;
+CREATE INDEX IF NOT EXISTS earlier_by_step ON earlier (step);
 CREATE TABLE IF NOT EXISTS lost (model TEXT NOT NULL, usd REAL NOT NULL, tokens INTEGER NOT NULL);
 """
 
@@ -70,6 +72,8 @@ class SqliteTape:
         self._step = -1
         self._rows: dict[Position, tuple[Any, ...]] = {}
         """Calls of `_step` that were there when the tape was opened."""
+        self._earlier: dict[Position, tuple[Any, ...]] = {}
+        """Calls of `_step` of the run that this one was forked from."""
         self._has_holds = False
         self.tallies: list[Tally] = []
         """Counted since it was opened, where it is only read."""
@@ -98,17 +102,22 @@ class SqliteTape:
             return None
         if position.step != self._step:
             self._step = position.step
-            query = f"SELECT {_ALL} FROM calls WHERE step = ? AND replicate = ?"
-            rows = self._read(query, position.step, self._replicate)
+            query = f"SELECT {_ALL} FROM {{}} WHERE step = ? AND replicate = ?"
+            rows = self._read(query.format("calls"), position.step, self._replicate)
             self._rows = {Position(*row[:5]): row for row in rows}
+            # What is only repeated must have been asked in this run.
+            before = [] if self._is_read_only else self._read(query.format("earlier"), position.step, self._replicate)
+            self._earlier = {Position(*row[:5]): row for row in before}
         row = self._rows.get(position)
-        if row is None:
+        is_earlier = row is None
+        if row is None and (row := self._earlier.get(position)) is None:
             return None
         _, _, _, _, _, _, model, prompt, messages, temperature, max_tokens, seed, reply, *more = row
         said = [(role, bytes.fromhex(name)) for role, name in json.loads(messages)]
         return Call(
             position, model, prompt, tuple((role, self._text(name)) for role, name in said),
             tuple(name for _, name in said), Sampling(temperature, max_tokens), seed, _reply(self._text(reply), more),
+            is_earlier,
         )  # fmt: skip
 
     def write(self, calls: Sequence[Call], holds: Sequence[Hold] = (), freed: Sequence[Position] = ()) -> None:
@@ -180,6 +189,27 @@ class SqliteTape:
         with writing(self.journal), transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
             self._db.executemany(f"INSERT OR REPLACE INTO calls VALUES ({', '.join('?' * 22)})", calls)
+        self._step, self._rows, self._last = -1, {}, self._last_step()
+
+    def fork_from(self, journal: Path, step: int) -> None:
+        """Take over another run's tape: up to ``step`` as one's own, and what came later to be used where it fits.
+
+        What was paid for there costs nothing here.
+
+        Raises:
+            CorruptRunError: there is none.
+        """
+        with contextlib.closing(SqliteTape(journal, is_read_only=True)) as other:
+            texts = other._read("SELECT * FROM texts")
+            calls = other._read("SELECT * FROM calls ORDER BY step")
+            tallies = other._read("SELECT * FROM tallies WHERE step <= ?", step)
+        free = [(*call[:-1], 1) for call in calls]
+        with writing(self.journal), transaction(self._db):
+            self._db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
+            for table, is_own in (("calls", True), ("earlier", False)):
+                rows = [call for call in free if (call[0] <= step) is is_own]
+                self._db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * 22)})", rows)
+            self._db.executemany("INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tallies)
         self._step, self._rows, self._last = -1, {}, self._last_step()
 
     def close(self) -> None:
@@ -284,7 +314,8 @@ class SqliteTape:
     # -- the file -------------------------------------------------------------------------------------------------
 
     def _last_step(self) -> int:
-        return int(self._read("SELECT coalesce(max(step), -1) FROM calls")[0][0])
+        tables = ("calls",) if self._is_read_only else ("calls", "earlier")
+        return max(int(self._read(f"SELECT coalesce(max(step), -1) FROM {table}")[0][0]) for table in tables)
 
     def _text(self, name: bytes) -> str:
         found = self._read("SELECT text FROM texts WHERE hash = ?", name)

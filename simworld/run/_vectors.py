@@ -61,22 +61,30 @@ class RecordedEmbedder:
 
     is_exact = False
 
-    def __init__(self, inner: Embedder | None, identity: EmbedderIdentity, known: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        inner: Embedder | None,
+        identity: EmbedderIdentity,
+        known: dict[bytes, bytes],
+        known_in: Path | None = None,
+    ) -> None:
         """
         Args:
             inner: what is asked; None where only the journal may answer.
             identity: whose vectors these are.
             known: vectors by the hash of their text, as float32 bytes.
+            known_in: the journal that they came from.
         """
         self._inner = inner
         self.identity = identity
         self._known = known
+        self._known_in = known_in
         self._fresh: dict[bytes, bytes] = {}
         self._journal: Path | None = None
 
     def keep(self, journal: Path) -> None:
         """Write to this journal from now on, and what came before."""
-        if self._inner is None:
+        if journal != self._known_in:  # that of a fork, or of a repeated tape
             self._fresh = dict(self._known)
         self._journal = journal
         with writing(journal), contextlib.closing(_connect(journal)) as db:
@@ -177,14 +185,14 @@ class Embedders:
         """
         identity, known = (None, {}) if self._journal is None else recorded_vectors(self._journal)
         if identity is not None and self._only_tape:
-            self.made = RecordedEmbedder(None, identity, known)
+            self.made = RecordedEmbedder(None, identity, known, self._journal)
             return self.made
         inner = self._inner(name, self._dimensions if identity is None else identity.dimensions)
         if inner.is_exact:
             return inner
         if identity is not None:
             check_identity(identity, inner.identity)
-        self.made = RecordedEmbedder(inner, inner.identity, known)
+        self.made = RecordedEmbedder(inner, inner.identity, known, self._journal)
         return self.made
 
     def _inner(self, name: str, dimensions: int | None) -> Embedder:

@@ -228,9 +228,11 @@ def _repeat(
     recorder = Recorder(plan, society, prepared.observers, sink)
     try:
         recorder.take()
+        prepared.intervene()
         while society.t < min(plan.steps, sink.last) and society.running:
             society.step()
             measured = recorder.take()
+            prepared.intervene()
             if progress is not None:
                 progress(society.t, plan.steps, measured)
         recorder.flush()

@@ -10,7 +10,7 @@ from simworld.world._graph_source import GraphData, load_graph, parse_graph
 from simworld.world._plain import PlainModel
 from simworld.world._remembering import wants_memory
 from simworld.world._table import Table
-from simworld.world._world import StepRecord, World, checked_params
+from simworld.world._world import StepRecord, World, checked_params, policy_name
 
 __all__ = [
     "NUMBERS",
@@ -29,6 +29,7 @@ __all__ = [
     "checked_params",
     "load_graph",
     "parse_graph",
+    "policy_name",
     "wants_memory",
     "write_graph",
 ]

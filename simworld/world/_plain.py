@@ -94,6 +94,10 @@ class PlainModel:
         """Refuse: a plain Mesa model has no state table."""
         raise ObserverError(f"a plain Mesa model has no column {name!r}; observers (-o) need a simworld scenario")
 
+    def trait(self, letter: str) -> Any:
+        """Refuse: the agents of a plain Mesa model have no personas."""
+        raise ObserverError(f"agents of a plain Mesa model have no trait {letter!r}; use a simworld scenario")
+
     def stream(self, *name: str | int) -> np.random.Generator:
         """Open a named stream of draws."""
         return self.chance.stream("step", self.t, *name)

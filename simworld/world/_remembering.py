@@ -30,7 +30,7 @@ from simworld.memory import (
     ReflectionView,
     usable,
 )
-from simworld.mind import Mind, uniform_policy
+from simworld.mind import Mind, RuleMind, uniform_policy
 from simworld.persona import Persona
 from simworld.rng import Chance
 from simworld.schema import Refusal
@@ -123,9 +123,8 @@ class Remembering:
 
     def check_memory_minds(self) -> None:
         """Note where a language model is to weigh memories and there is none."""
-        by_rule = {"rules", "null", "human", *self.policies}
         is_wanted = self._memory_kept and self.memory.settings.importance != "rule"
-        if is_wanted and all(mind.label in by_rule for mind in self._minds):
+        if is_wanted and all(isinstance(mind, RuleMind) or mind.label == "human" for mind in self._minds):
             self.notes.append("no agent has a language model, so the rule says how important memories are")
 
     def new_store(self) -> MemoryStore:

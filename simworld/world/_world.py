@@ -18,7 +18,7 @@ from simworld.agent import Agent, ColumnSpec, Entity
 from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_mean
 from simworld.memory import Embedder, MemorySettings
 from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, Waiting, possible
-from simworld.persona import Persona, sample_population
+from simworld.persona import TRAIT_LETTERS, Persona, sample_population, shuffled, trait_matrix
 from simworld.rng import Chance
 from simworld.schema import Decision, Globals, Params, Record
 from simworld.world import _mesa
@@ -38,6 +38,8 @@ type Seats = str | Mind | Sequence[str | Mind]
 
 LATE_BLOCK = 256
 """Personas sampled at once for agents that join later; arbitrary."""
+
+LETTERS = "".join(TRAIT_LETTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,9 @@ class World(Remembering, mesa.Model):
     """Cast of a recorded run when the user names none; None samples personas."""
     with_personas: ClassVar[bool] = False
     """Whether agents have personas (from a cast, else sampled)."""
-    policies: Mapping[str, Mapping[type[Decision], Callable[..., Any]]] = {}
-    """By mind label (``rules``, ``null``), the policy of each decision; a property may make them from ``params``."""
+    policies: Mapping[str, Any] = {}
+    """By mind label (``rules``, ``null``), the policy of each decision; a property may make them from ``params``. A
+    function of a text in place of the table serves labels with an argument: ``always(0.3)``."""
     observers: ClassVar[tuple[Any, ...]] = ()
     """Observers measured by default: names, or observer classes of the scenario's own."""
     default_steps: ClassVar[int] = 50
@@ -97,6 +100,7 @@ class World(Remembering, mesa.Model):
         mind: Seats | Callable[[World], Seats] = "rules",
         memory: Mapping[str, Any] | None = None,
         embed: Callable[[str], Embedder] | None = None,
+        shuffle_personas: bool = False,
         **params: Any,
     ) -> None:
         """Make the society.
@@ -109,6 +113,8 @@ class World(Remembering, mesa.Model):
                 society, once it has agents and personas, that returns one of these.
             memory: fields of `simworld.memory.MemorySettings` that differ from the scenario's own.
             embed: makes the embedder that these settings name; by default `simworld.memory.embedder`.
+            shuffle_personas: whether every mind plays the character of another agent, the control for what personas
+                do: what is recorded and observed keeps its own.
             params: fields of `Params`.
 
         Raises:
@@ -137,7 +143,11 @@ class World(Remembering, mesa.Model):
             self.tables[name] = Table(entity.columns)
         self.graph = SocialGraph(0, type(self).ties, directed=type(self).directed)
         self.personas: list[Persona] | None = None
-        self._late: tuple[int, list[Persona]] = (-1, [])
+        self.played: list[Persona] | None = None
+        """Whose character each agent's mind plays: its own persona's, unless personas are shuffled."""
+        self._shuffles = shuffle_personas
+        self._late: tuple[int, list[Persona], list[Persona]] = (-1, [], [])
+        self._traits = np.zeros((0, len(LETTERS)))
         self._handles = 0
         self._faces: dict[int, Agent] = {}
         self.events = EventBuffer()
@@ -147,12 +157,16 @@ class World(Remembering, mesa.Model):
         _mesa.rekey(self, seed, 0)
         self.populate()
         if type(self).with_personas:
-            self.personas = self._first_personas(personas)
-        elif personas is not None:
-            raise ParameterError(f"{type(self).__name__} has no personas; leave them out")
+            self.personas = self.played = self._first_personas(personas)
+            if shuffle_personas:
+                self.played = shuffled(self.personas, self.chance.stream("shuffle personas"))
+        elif personas is not None or shuffle_personas:
+            raise ParameterError(f"{type(self).__name__} has no personas; leave them, or shuffling them, out")
         self.start_memory(memory or {}, embed)
         seats: Any = mind(self) if callable(mind) and not isinstance(mind, Mind | type) else mind
         self._minds, self._mind_of = self._seat_minds(seats)
+        self._founding = self._mind_of
+        """Minds of the agents of the start, by which those who come later get theirs."""
         self.check_memory_minds()
         if start is not None:
             if start.n != self.table.n:
@@ -186,6 +200,10 @@ class World(Remembering, mesa.Model):
     def metrics(self) -> Mapping[str, float]:
         """Return the scenario's own cheap measures, taken at every step."""
         return {}
+
+    def planned_steps(self) -> int:
+        """Return the steps of a run when the user gives none; by default ``default_steps``."""
+        return type(self).default_steps
 
     # -- agents and time ----------------------------------------------------------------------------------------
 
@@ -230,8 +248,7 @@ class World(Remembering, mesa.Model):
         kind = {"type": cls.__name__} if len(classes) > 1 else {}
         first = self.table.append(n, {**columns, **kind})
         self.graph.grow(self.table.n)
-        if self.personas is not None:
-            self._later_personas(self.personas)
+        self._later_personas()
         if self.has_memory:
             self._remember_lives(first)
         if self.t > 0:
@@ -256,18 +273,26 @@ class World(Remembering, mesa.Model):
             have += [p for p in sampled if p.id not in taken and p.name not in taken][: n - len(have)]
         return have
 
-    def _later_personas(self, personas: list[Persona]) -> None:
+    def _later_personas(self) -> None:
         """Sample a persona for each agent that joined; each from its own seed, so that a resume finds the same ones."""
-        taken = {p.name for p in personas}
-        for row in range(len(personas), self.table.n):
+        if self.personas is None or self.played is None:
+            return
+        people, played = self.personas, self.played
+        taken = {p.name for p in people}
+        for row in range(len(people), self.table.n):
             # Drawn in blocks: a sampler that meets its quotas for one person gives everybody the commonest traits.
             block, at = divmod(row, LATE_BLOCK)
             if self._late[0] != block:
-                self._late = block, sample_population(LATE_BLOCK, self.chance.seed_of("persona", block))
-            one = self._late[1][at]
+                drawn = sample_population(LATE_BLOCK, self.chance.seed_of("persona", block))
+                mixed = shuffled(drawn, self.chance.stream("shuffle personas", block)) if self._shuffles else drawn
+                self._late = block, drawn, mixed
+            one, other = self._late[1][at], self._late[2][at]
             name = one.name if one.name not in taken else f"{one.name} ({row})"
             taken.add(name)
-            personas.append(one.model_copy(update={"id": f"joined-{row}", "name": name}))
+            own = {"id": f"joined-{row}", "name": name}
+            people.append(one.model_copy(update=own))
+            if self._shuffles:
+                played.append(other.model_copy(update=own))
 
     def retire(self, row: int) -> None:
         """Take an agent out: its row stays with ``alive`` False, its ties go."""
@@ -382,7 +407,7 @@ class World(Remembering, mesa.Model):
             chance=self.chance,
             step=self.t,
             n_agents=self.table.n,
-            everyone=self.personas,
+            everyone=self.played,
             memories=self.memories_for(ids, recall, purpose, occurrences),
             check=check,
             asks_everyone=everyone,
@@ -424,12 +449,17 @@ class World(Remembering, mesa.Model):
 
     def _seats(self, ids: Ids) -> Ids:
         """Return which mind decides for each agent; one that came later takes the mind of an agent of the start."""
-        seats = self._mind_of
-        assert seats is not None
+        seats, founding = self._mind_of, self._founding
+        if seats is None:
+            return np.zeros(len(ids), np.int64)
         if not len(ids) or ids.max() < len(seats):
             return seats[ids]
-        first = [i if i < len(seats) else self.chance.seed_of("mind", i) % len(seats) for i in ids.tolist()]
-        return seats[first]
+        if founding is None:  # all of the start had one mind
+            return np.array([seats[i] if i < len(seats) else 0 for i in ids.tolist()], np.int64)
+        later = [None if i < len(seats) else self.chance.seed_of("mind", i) % len(founding) for i in ids.tolist()]
+        return np.array(
+            [seats[i] if at is None else founding[at] for i, at in zip(ids.tolist(), later, strict=True)], np.int64
+        )
 
     def _occurrences(self, purpose: str, ids: Ids, everyone: bool) -> Ids | int:
         n = self.table.n
@@ -450,11 +480,11 @@ class World(Remembering, mesa.Model):
 
     def _seat_minds(self, mind: str | Mind | Sequence[str | Mind]) -> tuple[list[Mind], Ids | None]:
         if isinstance(mind, str | Mind) or not isinstance(mind, Sequence):
-            return [self._mind(mind)], None
+            return [self.mind_named(mind)], None
         seated: list[Mind] = []
         codes = []
         for one in mind:
-            found = next((m for m in seated if isinstance(one, str) and m.label == one), None) or self._mind(one)
+            found = next((m for m in seated if isinstance(one, str) and m.label == one), None) or self.mind_named(one)
             if found not in seated:
                 seated.append(found)
             codes.append(seated.index(found))
@@ -462,7 +492,12 @@ class World(Remembering, mesa.Model):
             raise ParameterError(f"{len(codes)} minds for {self.table.n} agents; give one mind, or one for each agent")
         return seated, np.array(codes, np.int64)
 
-    def _mind(self, mind: str | Mind) -> Mind:
+    def mind_named(self, mind: str | Mind) -> Mind:
+        """Return the mind that a label of this scenario means; a mind is itself.
+
+        Raises:
+            ParameterError: there is none of this name.
+        """
         if isinstance(mind, type) or not isinstance(mind, str | Mind):
             raise ParameterError(f"{mind!r} is no mind; give a label, or an object with label and decide")
         if not isinstance(mind, str):
@@ -470,12 +505,18 @@ class World(Remembering, mesa.Model):
         policies = self.policies
         if mind == "null":
             return RuleMind(policies.get("null", {}), "null", fallback=null_of)
-        if mind not in policies and mind != "rules":
+        name = policy_name(mind)
+        if name not in policies and name != "rules":
             known = sorted({"rules", "null", *policies})
             raise ParameterError(
-                f"no mind {mind!r}{did_you_mean(mind, known)}; this scenario has {known} (a language model: --model)"
+                f"no mind {mind!r}{did_you_mean(name, known)}; this scenario has {known} (a language model: --model)"
             )
-        return RuleMind(policies.get(mind, {}), mind, fallback=rule_of_memory)
+        table = policies.get(name, {})
+        if callable(table):
+            table = table(mind[len(name) + 1 : -1])
+        elif name != mind:
+            raise ParameterError(f"mind {name!r} takes no argument, got {mind!r}; leave the brackets out")
+        return RuleMind(table, mind, fallback=rule_of_memory)
 
     def mind_of(self, agent: int) -> Mind:
         """Return the mind that decides for an agent."""
@@ -531,6 +572,82 @@ class World(Remembering, mesa.Model):
         """Open a named stream of draws for this step."""
         return self.chance.stream("step", self.t, *name)
 
+    # -- changing its course ------------------------------------------------------------------------------------
+
+    def reconfigure(self, params: Mapping[str, Any], minds: Mapping[int, str | Mind]) -> None:
+        """Change parameters and minds between two steps, as a fork does. Neither is state: a resume says them again.
+
+        Args:
+            params: fields of `Params` with new values; what only mattered when the society was made stays made.
+            minds: new minds, by agent; those who come later get theirs as before.
+
+        Raises:
+            ParameterError: an unknown parameter, mind or agent, a value out of range, or another number of agents.
+        """
+        if params:
+            self.params = self.changed_params(params)
+            # The scenario's own minds may be made from parameters.
+            self._minds = [self.mind_named(one.label) if isinstance(one, RuleMind) else one for one in self._minds]
+        if minds:
+            agents = self.ids_of(list(minds))
+            codes = self._seats(np.arange(self.table.n))
+            for agent, mind in zip(agents.tolist(), minds.values(), strict=True):
+                same = next((i for i, one in enumerate(self._minds) if mind in (one, one.label)), None)
+                if same is None:
+                    self._minds.append(self.mind_named(mind))
+                codes[agent] = len(self._minds) - 1 if same is None else same
+            self._mind_of = codes
+        self.restored()
+
+    def changed_params(self, params: Mapping[str, Any]) -> Any:
+        """Return the parameters with some changed.
+
+        Raises:
+            ParameterError: an unknown parameter, a value out of range, or another number of agents.
+        """
+        changed = checked_params(type(self).Params, {**self.params.model_dump(), **params})
+        if getattr(changed, "n_agents", None) != getattr(self.params, "n_agents", None):
+            raise ParameterError("n_agents cannot change in a society that is there; start a new run")
+        return changed
+
+    def checked_cell(self, column: str, value: Any) -> Any:
+        """Return a value as an agent's column stores it.
+
+        Raises:
+            ParameterError: an unknown column, or a value that does not fit.
+        """
+        spec = self.table.specs.get(column)
+        if spec is None or column in ("alive", "type"):
+            known = [name for name in self.table.specs if name not in ("alive", "type")]
+            raise ParameterError(f"agents have no column {column!r}{did_you_mean(column, known)}; they have {known}")
+        try:
+            return spec.checked(value)
+        except ValueError as error:
+            raise ParameterError(str(error)) from None
+
+    def intervene(
+        self, cells: Iterable[tuple[int, str, Any]] = (), cuts: Iterable[tuple[int, int, str | None]] = ()
+    ) -> None:
+        """Change the state from outside between two steps; each change is an event of the next one.
+
+        Args:
+            cells: (agent, column, new value).
+            cuts: (agent, agent, kind of tie) of ties that are taken away; None is the main kind.
+
+        Raises:
+            ParameterError: an unknown agent or column, or a value that does not fit.
+            GraphError: a tie that is not there.
+        """
+        for agent, name, value in cells:
+            (row,) = self.ids_of([agent])
+            self.table[name][row] = self.checked_cell(name, value)
+            self.emit("intervention", agent=agent, data={"column": name, "value": value})
+        for source, target, kind in cuts:
+            self.ids_of([source, target])
+            if not self.graph.remove(source, target, kind):
+                raise GraphError(f"no {kind or self.tie_kinds[0]} from {source} to {target} is there to be cut")
+            self.emit("intervention", agent=source, target=target, data={"cut": kind or self.tie_kinds[0]})
+
     # -- what an observer may read ------------------------------------------------------------------------------
 
     @property
@@ -554,6 +671,18 @@ class World(Remembering, mesa.Model):
         column = self.table[name]
         alive = self.table["alive"]
         return column if alive.all() else column[alive]
+
+    def trait(self, letter: str) -> npt.NDArray[np.float64]:
+        """Return a standardised trait of the living agents' personas, shape (n_agents,); see `trait_z`; NaN without."""
+        if letter not in TRAIT_LETTERS:
+            raise ParameterError(f"no trait letter {letter!r}; letters: {', '.join(TRAIT_LETTERS)}")
+        if self.personas is None:
+            return np.full(self.n_agents, np.nan)
+        known = len(self._traits)
+        if known < self.table.n:
+            self._traits = np.concatenate([self._traits, trait_matrix(self.personas[known:], LETTERS)])
+        traits: npt.NDArray[np.float64] = self._traits[self.ids, LETTERS.index(letter)]
+        return traits
 
     # -- being recorded and resumed -----------------------------------------------------------------------------
 
@@ -609,8 +738,7 @@ class World(Remembering, mesa.Model):
         self.graph.apply(ties)
         for name, columns in tables.items():
             self.tables[name].restore(columns)
-        if self.personas is not None:
-            self._later_personas(self.personas)
+        self._later_personas()
         for agent in [a for a in self._faces.values() if not self.table["alive"][a.row]]:
             self.deregister_agent(agent)
         rest = json.loads(globals_json)
@@ -641,6 +769,12 @@ class World(Remembering, mesa.Model):
         if not said and not (isinstance(spec, GraphSpec) and spec.takes_n):
             n = None
         return load_graph(spec, n=n, seed=self.seed, directed=type(self).directed)
+
+
+def policy_name(label: str) -> str:
+    """Return which entry of ``policies`` a mind's label means: ``always`` for ``always(0.3)``."""
+    name, bracket, _ = label.partition("(")
+    return name if bracket and label.endswith(")") else label
 
 
 def checked_params[R: Record](cls: type[R], given: Mapping[str, Any]) -> R:

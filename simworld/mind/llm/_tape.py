@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Call:
     sampling: Sampling
     seed: int
     reply: Reply
+    is_earlier: bool = False
+    """Whether it was made in the run that this one was forked from; it counts here when the same is asked."""
 
 
 class Tally(NamedTuple):
@@ -189,6 +192,8 @@ class Taped:
         """Return the reply on the tape if the same was asked at this position, else ask."""
         kept = self._log.tape.find(request.position)
         if kept is not None and (kept.prompt, kept.model) == (request.prompt, request.model):
+            if kept.is_earlier:
+                await self._log.put(request, dataclasses.replace(kept.reply, is_cached=True))
             return kept.reply
         reply = await self._inner.complete(request)
         await self._log.put(request, reply)
@@ -227,10 +232,10 @@ class TapeModel:
         """There is nothing to close."""
 
 
-def difference(then: Messages, now: Messages) -> str:
+def difference(then: Messages, now: Messages, before: str = "on the tape", after: str = "now") -> str:
     """Return what was said then beside what is said now, as a unified diff."""
 
     def lines(messages: Messages) -> list[str]:
         return [line for role, text in messages for line in (f"[{role}]", *text.splitlines())]
 
-    return "\n".join(difflib.unified_diff(lines(then), lines(now), "on the tape", "now", lineterm="", n=2))
+    return "\n".join(difflib.unified_diff(lines(then), lines(now), before, after, lineterm="", n=2))
