@@ -384,8 +384,13 @@ def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
     pairs(out, [("a", _run_in_words(a)), ("b", _run_in_words(b))])
     first = found.first
     if first is None:
-        what = "they have the same steps" if a.steps == b.steps else f"they are the same up to step {found.same_until}"
-        out.print(text(what))
+        both = min(a.steps, b.steps)
+        if found.same_until < both:
+            out.print(text(f"something was changed after step {found.same_until}, and nothing follows from it"))
+        else:
+            out.print(
+                text("they have the same steps" if a.steps == b.steps else f"they are the same up to step {both}")
+            )
         return
     title(out, "where they part")
     agents = f"agents {', '.join(map(str, first.agents[:SHOWN_AGENTS]))}" if first.agents else "no agent's row"

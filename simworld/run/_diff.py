@@ -25,7 +25,8 @@ class Divergence:
     step: int
     """The first step that differs."""
     stream: str
-    """What differs there first: ``events``, ``ties``, ``memory`` or a state table."""
+    """What differs there first: ``events``, ``ties``, ``memory``, a state table, or ``globals``: its `Globals`
+    and whether it goes on."""
     agents: tuple[int, ...]
     """Agents whose rows in that step differ."""
     a: str
@@ -83,8 +84,10 @@ def diff(a: Run, b: Run) -> Difference:
             {name: frame.filter(pl.col("step").is_between(parted, shared[-1])) for name, frame in each.items()}
             for each in streams
         ]
-        first = _first(a, b, *(_without_interventions(each) for each in frames))
-        reached = _reached(frames[0], frames[1])
+        seen = [_without_interventions(each) for each in frames]
+        rest = [{s["step"]: s["globals"] for s in contents.steps() if s["step"] >= parted} for contents in both]
+        first = _first(a, b, seen[0], seen[1], rest[0], rest[1])
+        reached = _reached(seen[0], seen[1])
     return Difference(first, same_until, reached, _metrics(a, b, parted), _findings(a, b))
 
 
@@ -104,11 +107,17 @@ def _words(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in row.items() if is_said(k, v) and (v != -1 or k == "value"))
 
 
-def _first(a: Run, b: Run, ours: dict[str, pl.DataFrame], theirs: dict[str, pl.DataFrame]) -> Divergence | None:
+def _first(
+    a: Run,
+    b: Run,
+    ours: dict[str, pl.DataFrame],
+    theirs: dict[str, pl.DataFrame],
+    rest: Mapping[int, str],
+    other: Mapping[int, str],
+) -> Divergence | None:
     parts = [by_step(streams) for streams in (ours, theirs)]
     names = list(dict.fromkeys([*ours, *theirs]))
-    steps = sorted({t for each in parts for rows in each.values() for t in rows})
-    for t in steps:
+    for t in sorted(rest.keys() & other.keys()):
         for name in names:
             x, y = (each.get(name, NO_ROWS).get(t) for each in parts)
             if x is not None and y is not None and x.equals(y, null_equal=True):
@@ -124,6 +133,8 @@ def _first(a: Run, b: Run, ours: dict[str, pl.DataFrame], theirs: dict[str, pl.D
             ]
             agents = _agents_at(t, ours, theirs)
             return Divergence(t, name, agents, shown[0], shown[1], _prompts(a, b, t))
+        if rest[t] != other[t]:
+            return Divergence(t, "globals", (), rest[t], other[t])
     return None
 
 

@@ -282,6 +282,8 @@ class Run:
             ("digest", self.digest or "none before the run is finished"),
             ("folder", str(path.relative_to(here) if path.is_relative_to(here) else path)),
         ]
+        if plan.shuffle_personas:
+            rows.insert(2, ("personas", "shuffled: every mind plays the character of another agent"))
         # What a repeated tape says was spent was spent by another run.
         label = "tape" if plan.is_replay else "spent"
         rows += [(label, spent_words(each)) for each in m.get("spending", ())]

@@ -85,6 +85,14 @@ def talk(persona, observation, memory, rng):
     return {"word": rng.choice(["", "hé", "a,b", 'say "x"', "line\\nbreak", "nul\\x00", persona.name])}
 
 
+def stay(persona, observation, memory, rng):
+    return 0.0
+
+
+def hum(persona, observation, memory, rng):
+    return {"word": "hm"}
+
+
 class Hamlet(sw.World):
     """People who come and go."""
 
@@ -96,7 +104,7 @@ class Hamlet(sw.World):
     directed = True
     starting_graph = "gnp_random_graph:p=0.25,directed=true"
     with_personas = True
-    policies = {"rules": {Walk: walk, Talk: talk}}
+    policies = {"rules": {Walk: walk, Talk: talk}, "mute": {Walk: stay, Talk: hum}}
     observers = ("reciprocity", "actions")
     default_steps = 24
 
