@@ -99,6 +99,7 @@ def run(
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
     shuffle_personas: bool = False,
+    seeds: Mapping[str, int] | None = None,
     memory: Mapping[str, Any] | bool | None = None,
     with_null: bool | int = False,
     out: str | Path | None = None,
@@ -135,6 +136,8 @@ def run(
         cast: who lives there: a cast by name or file, or personas.
         shuffle_personas: whether every mind plays the character of another agent, while what is recorded keeps its own:
             the control for what personas do.
+        seeds: seeds of their own for parts of the chance, ``personas``, ``graph``, ``schedule``; by default all follow
+            from ``seed``.
         memory: how agents remember, where it differs from the scenario's own: fields of
             `simworld.memory.MemorySettings` (``policy``, ``embedder``, ``reflection``, …); False: not at all.
         with_null: also run the null policy on the same inputs, so many times (True: 20), and keep what it gives beside
@@ -162,6 +165,7 @@ def run(
             or cast is not None
             or memory is not None
             or shuffle_personas
+            or seeds
             or with_null
         ):
             raise ParameterError(
@@ -178,7 +182,8 @@ def run(
         prepared = prepare(
             scenario, params=params, seed=seed, steps=steps, mind=mind,
             models=_models(model), seats=seats, asking=asking, service=reach,
-            replicate=replicate, observers=observers, graph=graph, cast=cast, shuffle_personas=shuffle_personas,
+            replicate=replicate, observers=observers, graph=graph, cast=cast,
+            shuffle_personas=shuffle_personas, seeds=seeds,
             memory=_memory(memory), null_runs=NULL_RUNS if with_null is True else int(with_null),
             state_every=state_every, record_events=record_events,
         )  # fmt: skip

@@ -98,6 +98,8 @@ class Plan(Record):
     """Fields of `simworld.memory.MemorySettings` that differ from the scenario's own."""
     shuffle_personas: bool = False
     """Whether every mind plays the character of another agent: the control for what personas do."""
+    seeds: dict[str, int] = {}
+    """Seeds of their own for parts of the chance: ``personas``, ``graph``, ``schedule``."""
     null_runs: int = 0
     """Runs of the null policy that the findings are shown beside."""
     forked: Fork | None = None
@@ -118,7 +120,7 @@ class Plan(Record):
 
     def short_hash(self) -> str:
         """Return eight hex digits that name the plan."""
-        later = ("memory", "shuffle_personas", "null_runs", "forked", "interventions")
+        later = ("memory", "shuffle_personas", "seeds", "null_runs", "forked", "interventions")
         without = {name for name in later if not getattr(self, name)}
         return hashlib.sha256(self.model_dump_json(exclude=without).encode()).hexdigest()[:8]
 

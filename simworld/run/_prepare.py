@@ -16,10 +16,29 @@ from simworld.run._plan import Inputs, Intervention, Plan
 from simworld.run._seats import Seating
 from simworld.run._store import Contents
 from simworld.run._vectors import Embedders, Unasked
-from simworld.scenario import find_cast, load, resolve
+from simworld.scenario import ScenarioRef, find_cast, load, resolve
 from simworld.world import GraphData, PlainModel, World, checked_params, wants_memory
 
 MOST_NULL_RUNS = 10_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scenario that was found, hashed and imported."""
+
+    ref: ScenarioRef
+    cls: type[Any]
+    content_hash: str
+
+
+def load_scenario(scenario: str) -> Loaded:
+    """Find, hash and import a scenario.
+
+    Raises:
+        ScenarioError: it is not found, or its import fails.
+    """
+    ref = resolve(scenario)
+    return Loaded(ref, load(ref), ref.content_hash())
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ def prepare(
     graph: Any = None,
     cast: str | Path | Sequence[Persona] | None = None,
     shuffle_personas: bool = False,
+    seeds: Mapping[str, int] | None = None,
     memory: Mapping[str, Any] | None = None,
     null_runs: int = 0,
     state_every: int = 1,
@@ -104,12 +124,13 @@ def prepare(
     speak: Speak | None = None,
     rehearsed: Rehearsed | None = None,
     stand_in: str = "rules",
+    loaded: Loaded | None = None,
 ) -> Prepared:
     """Check a call and make its society; nothing is written, and no model is asked.
 
     Args:
-        scenario, seed, steps, observers, graph, cast, shuffle_personas, memory, null_runs, state_every, record_events:
-            as for `simworld.run`.
+        scenario, seed, steps, observers, graph, cast, shuffle_personas, seeds, memory, null_runs, state_every,
+            record_events: as for `simworld.run`.
         params: the scenario's parameters.
         mind: who decides for agents that neither a model, a seat nor their persona gives a mind; when it is given, the
             minds that personas name do not count.
@@ -121,6 +142,7 @@ def prepare(
         speak: how a person is asked; in the terminal by default.
         rehearsed: when given, models are not asked; their prompts are counted there.
         stand_in: the mind that answers in a rehearsal.
+        loaded: the scenario, where it was loaded before; its files are then not looked at again.
 
     Raises:
         UsageError: anything about the call that cannot be right.
@@ -133,8 +155,8 @@ def prepare(
         raise ParameterError(f"state_every = {state_every!r} is not a whole number of steps, 0 or more")
     if isinstance(null_runs, bool) or not isinstance(null_runs, int) or not 0 <= null_runs <= MOST_NULL_RUNS:
         raise ParameterError(f"with_null = {null_runs!r} is no number of runs from 0 to {MOST_NULL_RUNS:,}")
-    ref = resolve(scenario)
-    cls = load(ref)
+    loaded = loaded or load_scenario(scenario)
+    ref, cls = loaded.ref, loaded.cls
     personas, cast_source, notes = _cast(cast if cast is not None else getattr(cls, "starting_cast", None))
     society: Any
     if not isinstance(mind, str | None):
@@ -150,7 +172,7 @@ def prepare(
     plan = Plan(
         scenario=ref.spec,
         scenario_class=cls.__name__,
-        content_hash=ref.content_hash(),
+        content_hash=loaded.content_hash,
         params={},
         seed=seed,
         steps=0,
@@ -162,6 +184,7 @@ def prepare(
         replicate=replicate,
         memory=dict(memory or {}),
         shuffle_personas=bool(shuffle_personas),
+        seeds=dict(seeds or {}),
         null_runs=null_runs,
         observers=tuple(observers),
         cast=cast_source,
@@ -183,7 +206,7 @@ def prepare(
         make = embed if rehearsed is None else Unasked(reach)
         society = cls(
             rng=seed, graph=graph, personas=personas, mind=seating, memory=plan.memory, embed=make,
-            shuffle_personas=plan.shuffle_personas, **dict(params or {}),
+            shuffle_personas=plan.shuffle_personas, seeds=plan.seeds, **dict(params or {}),
         )  # fmt: skip
         if personas is not None and not cls.with_personas:
             raise ParameterError(f"scenario {ref.spec!r} has no personas; leave the cast out")
@@ -204,6 +227,7 @@ def prepare(
             ("seat", seats or None),
             ("memory", wants_memory(memory or {}) or None),
             ("shuffled persona", shuffle_personas or None),
+            ("seed of a part", seeds or None),
             ("null policy", null_runs or None),
         ):
             if value is not None:
@@ -315,7 +339,7 @@ def prepare_again(
         embed = Embedders(reach, path / "journal.sqlite", only_tape=only_tape or plan.is_replay)
         society = cls(
             rng=plan.seed, graph=inputs.graph, personas=people, mind=seating, memory=plan.memory, embed=embed,
-            shuffle_personas=plan.shuffle_personas, **plan.params,
+            shuffle_personas=plan.shuffle_personas, seeds=plan.seeds, **plan.params,
         )  # fmt: skip
         own: Sequence[Any] = cls.observers
     else:

@@ -19,7 +19,7 @@ from simworld.errors import GraphError, ParameterError, ScenarioError, did_you_m
 from simworld.memory import Embedder, MemorySettings
 from simworld.mind import Answers, Check, Columns, Mind, Question, RuleMind, Waiting, possible
 from simworld.persona import TRAIT_LETTERS, Persona, sample_population, shuffled, trait_matrix
-from simworld.rng import Chance
+from simworld.rng import Chance, derive_seed
 from simworld.schema import Decision, Globals, Params, Record
 from simworld.world import _mesa
 from simworld.world._activation import batches
@@ -38,6 +38,9 @@ type Seats = str | Mind | Sequence[str | Mind]
 
 LATE_BLOCK = 256
 """Personas sampled at once for agents that join later; arbitrary."""
+
+SEEDED = ("personas", "graph", "schedule")
+"""Parts of the chance that may have a seed of their own."""
 
 LETTERS = "".join(TRAIT_LETTERS)
 
@@ -101,6 +104,7 @@ class World(Remembering, mesa.Model):
         memory: Mapping[str, Any] | None = None,
         embed: Callable[[str], Embedder] | None = None,
         shuffle_personas: bool = False,
+        seeds: Mapping[str, int] | None = None,
         **params: Any,
     ) -> None:
         """Make the society.
@@ -115,6 +119,8 @@ class World(Remembering, mesa.Model):
             embed: makes the embedder that these settings name; by default `simworld.memory.embedder`.
             shuffle_personas: whether every mind plays the character of another agent, the control for what personas
                 do: what is recorded and observed keeps its own.
+            seeds: seeds of their own for parts of the chance: ``personas``, ``graph``, ``schedule`` (the order of
+                activation); by default all follow from ``rng``. What a variance card is made with.
             params: fields of `Params`.
 
         Raises:
@@ -127,6 +133,9 @@ class World(Remembering, mesa.Model):
         _mesa.wrap_step(self, self._one_step)
         self.seed: int = seed
         self.chance = Chance(seed)
+        self.seeds: Mapping[str, int] = dict(seeds or {})
+        if unknown := self.seeds.keys() - set(SEEDED):
+            raise ParameterError(f"no seed of its own for {min(unknown)!r}; there are {list(SEEDED)}")
         self.params: Any = checked_params(type(self).Params, params)
         start = self._start_graph(graph, params)
         if start is not None and start.n != getattr(self.params, "n_agents", start.n):
@@ -269,7 +278,7 @@ class World(Remembering, mesa.Model):
         if len(have) < n:
             taken = {p.id for p in have} | {p.name for p in have}
             # One given persona can bar two sampled ones, by id and by name.
-            sampled = sample_population(n + 2 * len(have), self.seed)[len(have) :]
+            sampled = sample_population(n + 2 * len(have), self.seed_of_part("personas"))[len(have) :]
             have += [p for p in sampled if p.id not in taken and p.name not in taken][: n - len(have)]
         return have
 
@@ -283,7 +292,7 @@ class World(Remembering, mesa.Model):
             # Drawn in blocks: a sampler that meets its quotas for one person gives everybody the commonest traits.
             block, at = divmod(row, LATE_BLOCK)
             if self._late[0] != block:
-                drawn = sample_population(LATE_BLOCK, self.chance.seed_of("persona", block))
+                drawn = sample_population(LATE_BLOCK, derive_seed(self.seed_of_part("personas"), "persona", block))
                 mixed = shuffled(drawn, self.chance.stream("shuffle personas", block)) if self._shuffles else drawn
                 self._late = block, drawn, mixed
             one, other = self._late[1][at], self._late[2][at]
@@ -554,7 +563,8 @@ class World(Remembering, mesa.Model):
     def activation(self, regime: str, who: Who = None, **options: Any) -> Iterator[Ids]:
         """Yield the groups that act together in this step; see `simworld.world.batches` for the regimes."""
         self._activations += 1
-        rng = self.stream("activation", regime, self._activations)
+        chance = Chance(self.seed_of_part("schedule"))
+        rng = chance.stream("step", self.t, "activation", regime, self._activations)
         for group in batches(regime, self.ids_of(who), rng, self.table.n, **options):
             # Who left earlier in the step does not act any more.
             living = group[self.table["alive"][group]]
@@ -567,6 +577,10 @@ class World(Remembering, mesa.Model):
         if not all(m.members for m in meetings):
             raise ParameterError("an encounter of nobody; every group needs a member")
         return turns(meetings, max_turns)
+
+    def seed_of_part(self, part: str) -> int:
+        """Return the seed of a part of the chance: its own, or the society's."""
+        return self.seeds.get(part, self.seed)
 
     def stream(self, *name: str | int) -> np.random.Generator:
         """Open a named stream of draws for this step."""
@@ -768,7 +782,7 @@ class World(Remembering, mesa.Model):
         spec = parse_graph(source) if isinstance(source, str) else source
         if not said and not (isinstance(spec, GraphSpec) and spec.takes_n):
             n = None
-        return load_graph(spec, n=n, seed=self.seed, directed=type(self).directed)
+        return load_graph(spec, n=n, seed=self.seed_of_part("graph"), directed=type(self).directed)
 
 
 def policy_name(label: str) -> str:
