@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simworld.persona import Persona, read_cast, sample_population
     from simworld.run import Run, diff, fork, load_run, resume, run, verify
     from simworld.schema import Decision, Globals, Params, Record, Refusal, field
+    from simworld.sweep import Campaign, load_campaign, sweep
     from simworld.world import Encounter, World
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "persona": ("Persona", "read_cast", "sample_population"),
     "run": ("Run", "diff", "fork", "load_run", "resume", "run", "verify"),
     "schema": ("Decision", "Globals", "Params", "Record", "Refusal", "field"),
+    "sweep": ("Campaign", "load_campaign", "sweep"),
     "world": ("Encounter", "World"),
 }
 _ROOM_OF = {name: room for room, names in _HOMES.items() for name in names}
@@ -35,6 +37,7 @@ _ROOM_OF = {name: room for room, names in _HOMES.items() for name in names}
 __all__ = [
     "Agent",
     "Answers",
+    "Campaign",
     "Decision",
     "Encounter",
     "Entity",
@@ -55,11 +58,13 @@ __all__ = [
     "diff",
     "field",
     "fork",
+    "load_campaign",
     "load_run",
     "read_cast",
     "resume",
     "run",
     "sample_population",
+    "sweep",
     "vectorised",
     "verify",
 ]

@@ -5,6 +5,7 @@ SimworldError
 │   ├── ScenarioError     no such scenario, or its file is not a scenario
 │   ├── ParameterError    an unknown parameter, or a value out of its range
 │   ├── PersonaError      a malformed persona or cast, with file, line and field
+│   ├── CampaignError     a malformed campaign file, or a campaign that contradicts itself
 │   ├── GraphError        a graph source that cannot be read, with file and line
 │   └── ObserverError     no such observer
 ├── RunError              the run failed after it began: exit code 1, its folder says why and can be resumed
@@ -23,6 +24,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "BudgetSpent",
+    "CampaignError",
     "CorruptRunError",
     "GraphError",
     "Interrupted",
@@ -58,6 +60,10 @@ class ParameterError(UsageError):
 
 class PersonaError(UsageError):
     """A malformed persona, cast or population."""
+
+
+class CampaignError(UsageError):
+    """A malformed campaign, or one that contradicts itself."""
 
 
 class GraphError(UsageError):

@@ -31,9 +31,10 @@ from simworld.run._memories import (
 )
 from simworld.run._null import NULL_RUNS
 from simworld.run._plan import Plan
-from simworld.run._prepare import Prepared, prepare, prepare_again, prepare_replay
+from simworld.run._prepare import Loaded, Prepared, load_scenario, prepare, prepare_again, prepare_replay
 from simworld.run._rehearse import Estimate, Interval, ModelEstimate, rehearse
-from simworld.run._runner import Progress, execute, start_run
+from simworld.run._runner import Progress, execute, measured, start_run
+from simworld.run._store import write_whole
 from simworld.run._verify import Check, Verification, verify
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Estimate",
     "Found",
     "Interval",
+    "Loaded",
     "ModelEstimate",
     "Plan",
     "Prepared",
@@ -62,6 +64,8 @@ __all__ = [
     "export",
     "fork",
     "load_run",
+    "load_scenario",
+    "measured",
     "memory_of",
     "prepare",
     "prepare_again",
@@ -77,6 +81,7 @@ __all__ = [
     "search_memories",
     "start_run",
     "verify",
+    "write_whole",
 ]
 
 

@@ -321,6 +321,31 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
         store.close()
 
 
+def measured(prepared: Prepared, progress: Progress | None = None) -> tuple[pl.DataFrame, pl.DataFrame, str, int]:
+    """Run to the end without a folder; return metrics, findings, digest, and steps taken.
+
+    The digest is that of the recorded run. Language models cannot be asked: what they answer would be kept nowhere.
+
+    Raises:
+        RunError: there are language models.
+    """
+    plan, society = prepared.plan, prepared.society
+    if prepared.board is not None:
+        raise RunError("what a language model answers is paid for and must be kept; record the run")
+    recorder = Recorder(plan, society, prepared.observers, Silence())
+    try:
+        recorder.take()
+        while society.t < plan.steps and society.running:
+            society.step()
+            now = recorder.take()
+            if progress is not None:
+                progress(society.t, plan.steps, now)
+        metrics, findings, digest = recorder.conclude()
+    finally:
+        recorder.close()
+    return metrics, findings, digest["digest"], society.t
+
+
 def _told(progress: Progress | None, plan: Plan, done: int) -> None:
     if progress is not None:
         progress(plan.steps, plan.steps, {"null_runs": done})

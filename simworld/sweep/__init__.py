@@ -1,0 +1,67 @@
+"""sweep owns campaigns: designs, executors, results, analysis. It knows no scenario from another."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+from simworld.sweep._campaign import (
+    SETTINGS,
+    Budget,
+    Campaign,
+    Design,
+    Draw,
+    Measure,
+    Span,
+    Stop,
+    Until,
+    read_campaign,
+)
+from simworld.sweep._design import points
+from simworld.sweep._executors import Executor, Lost, executor
+from simworld.sweep._results import CampaignResults, load_campaign
+from simworld.sweep._sequential import half_width, next_replicates
+from simworld.sweep._sweep import Plan, Progress, plan, sweep
+from simworld.sweep._work import Outcome, Task, work
+
+__all__ = [
+    # what is run
+    "SETTINGS",
+    "Campaign",
+    "Design",
+    "Span",
+    "Draw",
+    "Measure",
+    "Until",
+    "Stop",
+    "Budget",
+    "read_campaign",
+    "points",
+    # running it
+    "Plan",
+    "Progress",
+    "plan",
+    "sweep",
+    "Executor",
+    "Lost",
+    "executor",
+    "Task",
+    "Outcome",
+    "work",
+    "half_width",
+    "next_replicates",
+    # what came out
+    "CampaignResults",
+    "load_campaign",
+]
+
+
+class _CallableRoom(types.ModuleType):
+    """The import system binds the room to the name ``simworld.sweep``; calling it is calling `sweep`."""
+
+    def __call__(self, *args: Any, **named: Any) -> CampaignResults:
+        return sweep(*args, **named)
+
+
+sys.modules[__name__].__class__ = _CallableRoom

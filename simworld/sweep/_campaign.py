@@ -1,0 +1,351 @@
+"""A campaign: what is varied, how often, what is measured, when to stop; read from a TOML file or given in Python."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from simworld.errors import CampaignError, did_you_mean
+from simworld.schema import Record
+
+type Value = bool | int | float | str | None
+
+SETTINGS = (
+    "mind", "model", "cast", "graph", "steps", "replicate", "shuffle_personas", "card", "temperature", "max_tokens",
+    "attempts",
+)  # fmt: skip
+"""What may be varied or fixed beside the scenario's parameters; and ``memory.NAME``, ``seeds.NAME``."""
+ASKING = ("card", "temperature", "max_tokens", "attempts")
+
+
+class Span(Record):
+    """A factor that is a range of numbers."""
+
+    low: float
+    """Least value."""
+    high: float
+    """Greatest value."""
+    levels: int | None = Field(None, ge=2)
+    """How many values a factorial takes, evenly spaced; the other designs take any."""
+    integer: bool = False
+    """Whether values are whole numbers."""
+    log: bool = False
+    """Whether values are spaced evenly on a logarithmic scale."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low!r} is not below high = {self.high!r}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low above 0, got {self.low!r}")
+        return self
+
+    def at(self, u: float) -> Value:
+        """Return the value at a share ``u`` of the range, in [0, 1]."""
+        if self.integer:
+            return min(math.floor(self.low + u * (self.high - self.low + 1)), int(self.high))
+        if self.log:
+            return math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        return self.low + u * (self.high - self.low)
+
+
+class Draw(Record):
+    """A factor that is a distribution, for random, Latin hypercube and Sobol' designs."""
+
+    distribution: Literal["normal", "lognormal", "beta", "exponential"]
+    """Name; parameters as SciPy has them."""
+    mean: float = 0.0
+    """Mean (normal), mean of the logarithm (lognormal)."""
+    sd: float = Field(1.0, gt=0)
+    """Standard deviation (normal), of the logarithm (lognormal)."""
+    a: float = Field(1.0, gt=0)
+    """First shape (beta)."""
+    b: float = Field(1.0, gt=0)
+    """Second shape (beta)."""
+    scale: float = Field(1.0, gt=0)
+    """Mean (exponential)."""
+
+    def at(self, u: float) -> Value:
+        """Return the quantile ``u``; the ends are moved in by 1e-6."""
+        from scipy import stats
+
+        q = min(max(u, 1e-6), 1 - 1e-6)
+        if self.distribution == "normal":
+            return float(stats.norm.ppf(q, self.mean, self.sd))
+        if self.distribution == "lognormal":
+            return float(stats.lognorm.ppf(q, self.sd, scale=math.exp(self.mean)))
+        if self.distribution == "beta":
+            return float(stats.beta.ppf(q, self.a, self.b))
+        return float(stats.expon.ppf(q, scale=self.scale))
+
+
+type Factor = tuple[Value, ...] | Span | Draw
+
+
+class Design(Record):
+    """Which combinations of the factors are run."""
+
+    kind: Literal["factorial", "points", "latin_hypercube", "sobol", "morris", "random", "variance"] = "factorial"
+    """``factorial`` all combinations; ``points`` those listed; ``latin_hypercube``, ``random``, ``sobol`` (Saltelli's
+    scheme) samples of the ranges; ``morris`` trajectories; ``variance`` the nested design of the variance card."""
+    n: int | None = Field(None, ge=1)
+    """Points of a Latin hypercube or random design, base sample of Sobol' (a power of 2), trajectories of Morris."""
+    points: tuple[dict[str, Value], ...] = ()
+    """The points of ``points``, each a value for every factor."""
+    levels: int = Field(4, ge=2)
+    """Levels of a Morris design."""
+    second_order: bool = False
+    """Whether Sobol' also estimates second-order indices, at twice the runs."""
+    components: tuple[str, ...] = ("personas", "graph", "schedule", "seed")
+    """Of the variance card, the outermost first: ``personas``, ``graph``, ``schedule``, ``seed``, ``sampling``
+    (replicates of language models), ``card`` (prompt rendering), ``model``."""
+    repeats: int = Field(3, ge=2)
+    """Values of each component within one value of the component before it."""
+
+
+class Measure(Record):
+    """What is read from a run, and when."""
+
+    metric: str
+    """A metric (``observer.metric``, or the scenario's own) or a finding (``observer.metric``)."""
+    at: Literal["final", "mean", "max", "min"] = "final"
+    """After the last step, or over the steps from ``after`` on."""
+    after: int = Field(0, ge=0)
+    """Steps left out at the beginning: the burn-in."""
+    name: str = ""
+    """Column in the results; the metric's own name, with ``at`` where it is not final, by default."""
+
+    @property
+    def column(self) -> str:
+        """Column in the results."""
+        return self.name or (self.metric if self.at == "final" else f"{self.metric}:{self.at}")
+
+
+class Until(Record):
+    """Adaptive replication: more replicates of a point until its mean is known well enough.
+
+    The rule is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2021, arXiv 2103.06476),
+    valid however often one looks. It is asked after each replicate in the order of replicates, so the number of workers
+    changes nothing.
+    """
+
+    metric: str
+    """Column of the results whose mean is wanted."""
+    ci_width: float = Field(gt=0)
+    """Width of the interval at which a point has enough, in units of the metric."""
+    max_replicates: int = Field(ge=1)
+    """Replicates at which a point has enough anyway."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """Coverage of the interval, whenever one stops."""
+    first: int = Field(10, ge=2)
+    """Replicates before the rule is first asked; the sequence is narrowest about there."""
+
+
+class Budget(Record):
+    """What a campaign may cost in all."""
+
+    usd: float | None = Field(None, ge=0)
+    """US dollars."""
+    tokens: int | None = Field(None, ge=0)
+    """Input and output tokens together."""
+
+
+class Stop(Record):
+    """When a run, or the campaign, is given up."""
+
+    timeout_s: float | None = Field(None, gt=0)
+    """Seconds of wall-clock time after which a run counts as failed; None: never."""
+    max_failed: int | None = Field(None, ge=0)
+    """Failed runs after which no more are started; None: any number may fail."""
+
+
+class Campaign(Record):
+    """Everything that decides what a campaign runs and measures. Two campaigns that are equal give equal results."""
+
+    scenario: str
+    """A scenario, as for ``simworld run``."""
+    title: str = ""
+    """One sentence for the report."""
+    params: dict[str, Any] = {}
+    """Parameters that stay fixed."""
+    settings: dict[str, Any] = {}
+    """What else stays fixed: one of `SETTINGS`, ``memory.NAME``, ``seats``, ``api_base``, ``prices``."""
+    factors: dict[str, Factor] = {}
+    """What varies: a parameter, one of `SETTINGS`, or ``memory.NAME``; a list of values, a span, or a distribution."""
+    design: Design = Design()
+    """Which combinations are run."""
+    replicates: int = Field(1, ge=1)
+    """Runs of each point, under seeds of their own."""
+    seed: int = Field(0, ge=0)
+    """The seed that all others come from."""
+    common_random_numbers: bool = False
+    """Whether the k-th replicates of all points share a seed, so that points can be compared in pairs."""
+    steps: int | None = Field(None, ge=0)
+    """Steps of a run; the scenario's own when None."""
+    observers: tuple[str, ...] = ()
+    """Observers added to the scenario's own."""
+    measures: tuple[Measure, ...] = ()
+    """What is read from each run; every metric after the last step and every finding when empty."""
+    outcome: str = ""
+    """Column of the results that the report looks at first; the first measure by default."""
+    series: tuple[str, ...] = ()
+    """Metrics whose whole course is kept in ``series.parquet``."""
+    until: Until | None = None
+    """Adaptive replication."""
+    stop: Stop = Stop()
+    """When a run, or the campaign, is given up."""
+    budget: Budget = Budget()
+    """What it may cost."""
+    record: Literal["runs", "metrics"] = "metrics"
+    """``runs``: every run is a folder; ``metrics``: only what is measured is kept."""
+    theory: dict[str, float] = {}
+    """Values that theory gives, by column of the results: lines in the report."""
+
+    @field_validator("measures", mode="before")
+    @classmethod
+    def _plain_names(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple({"metric": one} if isinstance(one, str) else one for one in value)
+        return value
+
+    @field_validator("factors", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        for name, levels in value.items():
+            if isinstance(levels, list | tuple):
+                if not levels:
+                    raise ValueError(f"factor {name!r} has no value; give at least one")
+                if len({json.dumps(level) for level in levels}) < len(levels):
+                    raise ValueError(f"factor {name!r} has a value twice: {list(levels)!r:.200}")
+        return {name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        kind, design = self.design.kind, self.design
+        if twice := (self.factors.keys() & (self.params.keys() | self.settings.keys())):
+            raise ValueError(f"{min(twice)!r} is fixed and varied; leave it out of one")
+        if kind == "points":
+            if not design.points:
+                raise ValueError("design.points is empty; list the points, or choose another design.kind")
+            for point in design.points:
+                if point.keys() != self.factors.keys():
+                    raise ValueError(f"point {point!r:.100} does not give a value for each of {list(self.factors)}")
+        elif design.points:
+            raise ValueError(f"design.points has nothing to do in a {kind} design; leave it out")
+        if kind in ("latin_hypercube", "random", "sobol", "morris"):
+            if design.n is None:
+                raise ValueError(f"a {kind} design needs design.n")
+            if not self.factors:
+                raise ValueError(f"a {kind} design needs factors")
+        if kind == "sobol" and design.n is not None and design.n & (design.n - 1):
+            raise ValueError(f"design.n = {design.n} of a sobol design is no power of 2")
+        if kind == "factorial":
+            for name, factor in self.factors.items():
+                if isinstance(factor, Draw):
+                    raise ValueError(f"factor {name!r} is a distribution, which a factorial cannot run through")
+                if isinstance(factor, Span) and factor.levels is None:
+                    raise ValueError(f"factor {name!r} is a span; say its levels, or choose a sampled design.kind")
+        if kind == "variance":
+            known = ("personas", "graph", "schedule", "seed", "sampling", "card", "model")
+            for one in design.components:
+                if one not in known:
+                    raise ValueError(f"no component {one!r}{did_you_mean(one, known)}; there are {list(known)}")
+            if len(set(design.components)) < len(design.components) or len(design.components) < 2:
+                raise ValueError("a variance design needs two components or more, each once")
+            for one in ("card", "model"):
+                levels = self.factors.get(one)
+                if one in design.components and not (isinstance(levels, tuple) and len(levels) >= 2):
+                    raise ValueError(f"component {one!r} needs a factor {one!r} with two values or more")
+            if extra := self.factors.keys() - set(design.components):
+                raise ValueError(f"factor {min(extra)!r} is no component of this variance design; fix it")
+        if self.until is not None and self.until.max_replicates < self.replicates:
+            raise ValueError(f"until.max_replicates is below replicates = {self.replicates}")
+        if self.until is not None and kind in ("sobol", "morris", "variance"):
+            raise ValueError(f"a {kind} design needs the same number of runs at every point; leave until out")
+        names = [measure.column for measure in self.measures]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two measures have one name in {names}; give them names")
+        for what, wanted in (("until.metric", self.until.metric if self.until else ""), ("outcome", self.outcome)):
+            if wanted and names and wanted not in names:
+                raise ValueError(f"{what} = {wanted!r} is no measure{did_you_mean(wanted, names)}; there are {names}")
+        has_model = any(
+            target == "model" for target in (*self.settings, *self.factors)
+        )  # what was paid for must be kept
+        if has_model and self.record == "metrics":
+            raise ValueError('language models are asked, so what they answer must be kept: set record = "runs"')
+        if (self.budget.usd is not None or self.budget.tokens is not None) and not has_model:
+            raise ValueError("a budget has nothing to do without a language model; leave it out")
+        return self
+
+    def digest(self) -> str:
+        """Return the sha256 of everything the campaign says but its title: what a pre-registration freezes."""
+        said = self.model_dump(mode="json", exclude={"title"})
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def read_campaign(path: str | Path) -> Campaign:
+    """Read a campaign file.
+
+    Raises:
+        CampaignError: one line that names what is wrong and what would be right.
+    """
+    file = Path(path)
+    try:
+        said = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CampaignError(f"no campaign file {str(file)!r}; shipped ones are in scenarios/*/sweeps/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CampaignError(f"{file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise CampaignError(f"{file} is no TOML: {error}") from error
+    return checked(said, str(file))
+
+
+def checked(said: Mapping[str, Any], where: str = "the campaign") -> Campaign:
+    """Return a validated campaign.
+
+    Raises:
+        CampaignError: one line that names what is wrong and what would be right.
+    """
+    try:
+        return Campaign.model_validate(said)
+    except ValidationError as error:
+        raise CampaignError(f"{where}: {_line(error)}") from None
+
+
+def _line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    # Of a union the member's own name stands in the place; a reader knows only what was written.
+    place = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "Span", "Draw"))]
+    name = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(place[:-1])
+        hint = did_you_mean(place[-1], known) or f"; there are {known}"
+        return f"no key {name!r}{hint}"
+    if first["type"] == "missing":
+        return f"{name!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return message if not name else f"{name}: {message}, got {first['input']!r:.80}"
+
+
+_PARTS: dict[str, type[Record]] = {
+    "design": Design, "until": Until, "stop": Stop, "budget": Budget, "measures": Measure,
+}  # fmt: skip
+
+
+def _fields_at(place: Sequence[str]) -> list[str]:
+    cls: type[Record] = Campaign
+    for part in place:
+        cls = _PARTS.get(part, cls)
+    if place and place[0] == "factors":
+        return [*Span.model_fields, *Draw.model_fields]
+    return list(cls.model_fields)

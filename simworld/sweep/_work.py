@@ -1,0 +1,222 @@
+"""One run of a campaign, in whatever process it is given to."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from simworld.errors import CampaignError, Interrupted, RunError, SimworldError, did_you_mean
+from simworld.run import Loaded, Run, execute, load_scenario, measured, prepare, resume, start_run
+from simworld.sweep._campaign import Measure
+
+GRACE_S = 5.0
+"""Seconds a run that is over its time has to end by itself before its process is ended; arbitrary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run that is to be made; plain data, so that it travels to another process or machine."""
+
+    point: int
+    """Index of the point in the design."""
+    replicate: int
+    scenario: str
+    content_hash: str
+    """Of the scenario's files; a worker that finds others refuses."""
+    call: dict[str, Any]
+    """Keyword arguments of `simworld.run.prepare`, the seed included."""
+    measures: tuple[Measure, ...]
+    series: tuple[str, ...]
+    folder: str | None
+    """Where the run is recorded; None keeps only what is measured."""
+    timeout_s: float | None
+
+    @property
+    def run_key(self) -> str:
+        """Names the run by what decides its result, 16 hexadecimal digits."""
+        # What it may cost and how a server is reached decide nothing.
+        call = {name: value for name, value in self.call.items() if name != "service"}
+        said = json.dumps([self.scenario, self.content_hash, call], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    @property
+    def key(self) -> str:
+        """Names the run and what is read from it."""
+        read = [
+            [measure.model_dump(mode="json") for measure in self.measures],
+            list(self.series),
+            self.folder is not None,
+        ]
+        return hashlib.sha256(json.dumps([self.run_key, read]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one run."""
+
+    key: str
+    status: str
+    """``done`` or ``failed``."""
+    error: str = ""
+    values: dict[str, float] = field(default_factory=dict)
+    """What was measured, by column of the results."""
+    series: dict[str, list[float]] = field(default_factory=dict)
+    """``step`` and the wanted series."""
+    digest: str = ""
+    steps: int = 0
+    usd: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    """Wall-clock time; in no table of results."""
+
+
+class TimedOut(RunError):
+    """A run took longer than it may."""
+
+
+@cache
+def _loaded(scenario: str) -> Loaded:
+    return load_scenario(scenario)
+
+
+def start_worker() -> None:
+    """Prepare a process that works: it ignores Ctrl-C, which is its parent's, and ends when its parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True, name="simworld-parent").start()
+
+
+def work(task: Task) -> Outcome:
+    """Make one run; whatever goes wrong in it is its outcome."""
+    began = time.perf_counter()
+    try:
+        with _at_most(task.timeout_s):
+            loaded = _loaded(task.scenario)
+            if loaded.content_hash != task.content_hash:
+                raise CampaignError(
+                    f"the files of {task.scenario!r} are not those the campaign began with; call simworld sweep again"
+                )
+            found = _recorded(task, loaded) if task.folder is not None else _measured(task, loaded)
+    except Interrupted as error:
+        return Outcome(task.key, "failed", f"stopped: {error}", seconds=time.perf_counter() - began)
+    except SimworldError as error:
+        return Outcome(task.key, "failed", str(error), seconds=time.perf_counter() - began)
+    except Exception as error:  # noqa: BLE001 - a scenario's own code runs here; the campaign goes on
+        return Outcome(task.key, "failed", f"{type(error).__name__}: {error}", seconds=time.perf_counter() - began)
+    values, series, rest = found
+    return Outcome(task.key, "done", "", values, series, **rest, seconds=time.perf_counter() - began)
+
+
+type Found = tuple[dict[str, float], dict[str, list[float]], dict[str, Any]]
+
+
+def _measured(task: Task, loaded: Loaded) -> Found:
+    prepared = prepare(task.scenario, **task.call, loaded=loaded)
+    metrics, findings, digest, steps = measured(prepared)
+    return (*read(metrics, findings, task.measures, task.series), {"digest": digest, "steps": steps})
+
+
+def _recorded(task: Task, loaded: Loaded) -> Found:
+    folder = Path(task.folder or "")
+    if (folder / "manifest.json").exists():
+        run = resume(folder, service=task.call.get("service"))
+    else:
+        prepared = prepare(task.scenario, **task.call, loaded=loaded)
+        execute(prepared, start_run(prepared, folder))
+        run = Run(folder)
+    spent = run.manifest.get("spending", ())
+    cost = {
+        "usd": float(sum((each["usd"] or 0.0) + each["lost_usd"] for each in spent)),
+        "tokens": int(sum(each["input_tokens"] + each["output_tokens"] + each["lost_tokens"] for each in spent)),
+    }
+    rest = {"digest": run.digest or "", "steps": run.steps, **cost}
+    return (*read(run.metrics, run.findings, task.measures, task.series), rest)
+
+
+def read(
+    metrics: pl.DataFrame, findings: pl.DataFrame, measures: Sequence[Measure], series: Sequence[str]
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return what a run gives for each measure, and the wanted series.
+
+    Raises:
+        CampaignError: a metric that the run does not have, or that is no number.
+    """
+    numeric = {
+        name for name in metrics.columns if metrics[name].dtype.is_numeric() or metrics[name].dtype == pl.Boolean
+    }
+    found = {f"{row['observer']}.{row['metric']}": row["value"] for row in findings.iter_rows(named=True)}
+    values: dict[str, float] = {}
+    if not measures:
+        values = {name: _number(metrics[name][-1]) for name in metrics.columns if name in numeric and name != "step"}
+        values |= {name: _number(value) for name, value in found.items() if name not in values}
+    for measure in measures:
+        values[measure.column] = _value(measure, metrics, numeric, found)
+    wanted: dict[str, list[float]] = {}
+    for name in series:
+        if name not in numeric:
+            raise CampaignError(f"no series {name!r}; this run has the metrics {sorted(numeric - {'step'})}")
+        wanted[name] = [_number(value) for value in metrics[name].to_list()]
+    return values, {"step": [float(t) for t in metrics["step"].to_list()], **wanted} if wanted else {}
+
+
+def _value(measure: Measure, metrics: pl.DataFrame, numeric: set[str], found: Mapping[str, float]) -> float:
+    name = measure.metric
+    if measure.at == "final" and name not in numeric and name in found:
+        return _number(found[name])
+    if name not in numeric:
+        known = sorted({*numeric - {"step"}, *found})
+        raise CampaignError(f"no metric {name!r}{did_you_mean(name, known) or f'; this run has {known}'}")
+    if measure.at == "final":
+        return _number(metrics[name][-1])
+    column = metrics.filter(pl.col("step") >= measure.after)[name].cast(pl.Float64).drop_nulls().drop_nans()
+    reduce = {"mean": column.mean, "max": column.max, "min": column.min}[measure.at]
+    return _number(reduce())
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float | None) -> Iterator[None]:
+    """End what is inside after so many seconds: by an exception where Python runs, else with its whole process."""
+    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def over(number: int, frame: Any) -> None:
+        raise TimedOut(f"it took longer than timeout_s = {seconds:g}")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    with open(os.devnull, "w") as nowhere:
+        # Code that never comes back to Python hears no signal; the campaign then sees its worker die.
+        faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
