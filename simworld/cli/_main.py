@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from simworld.cli import _forks, _memory, _models
+from simworld.cli import _campaigns, _forks, _memory, _models
 from simworld.cli._errors import FAILED, Commands, complain, cut_short
 from simworld.cli._setting import Setting
 from simworld.errors import UsageError
@@ -310,6 +310,8 @@ def export(run: str, format: str, to: Path | None, step: int | None, kind: str |
         click.echo(_runs.shown(file))
 
 
+cli.add_command(_campaigns.sweep)
+cli.add_command(_campaigns.report)
 cli.add_command(_forks.fork)
 cli.add_command(_forks.diff)
 cli.add_command(_memory.ask)

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, Group
@@ -19,6 +19,9 @@ from simworld.cli._errors import clean
 from simworld.cli._tables import clock, number
 from simworld.mind.llm import HUMAN, Ledger, Switchboard
 from simworld.run import Progress
+
+if TYPE_CHECKING:
+    from simworld.sweep import Progress as CampaignProgress
 
 LINE_EVERY_S = 2.0
 """Seconds between two plain lines."""
@@ -210,3 +213,68 @@ class Lines:
         words += [f"{name} {value}" for name, value in chosen(pace.metrics)]
         with contextlib.suppress(BrokenPipeError):
             click.echo(f"step {pace.step}/{pace.steps}  {', '.join(words)}".rstrip())
+
+
+class CampaignDisplay:
+    """How far a campaign is: a bar, runs, failures, throughput, time left, money."""
+
+    def __init__(self, console: Console) -> None:
+        self.now: CampaignProgress | None = None
+        self._console = console
+        self._began = time.perf_counter()
+
+    def __call__(self, now: CampaignProgress) -> None:
+        """Take in a run."""
+        self.now = now
+
+    def words(self) -> list[str]:
+        """Return throughput, failures, time left and cost, as far as they are known."""
+        now = self.now
+        if now is None:
+            return []
+        passed = max(time.perf_counter() - self._began, 1e-9)
+        said = [f"{now.made / passed:.2g} runs/s"] if now.made else []
+        said += [f"{now.failed} failed"] if now.failed else []
+        left = now.seconds_left
+        said += [f"{clock(left)} left"] if left is not None and now.finished < now.planned else []
+        return said + ([f"${now.usd:.2f}, {now.tokens:,} tokens"] if now.tokens else [])
+
+    def render(self) -> Group:
+        """Return it as it is now."""
+        now = self.now
+        planned, finished = (1, 0) if now is None else (max(now.planned, 1), now.finished)
+        width = max(10, min(40, self._console.width - 56))
+        row: list[Any] = [
+            Text("running", "bold"),
+            ProgressBar(planned, finished, width=width, complete_style="cyan", finished_style="green"),
+            Text(f"{finished:,}/{planned:,} runs"),
+            *(Text(word, "dim") for word in self.words()),
+        ]
+        grid = Table.grid(*(["" for _ in row]), padding=(0, 2, 0, 0))
+        grid.add_row(*row)
+        return Group(grid)
+
+
+@contextlib.contextmanager
+def campaign(*, quiet: bool = False) -> Iterator[Callable[[CampaignProgress], None] | None]:
+    """Yield what is to be told of every run of a campaign."""
+    console = Console(stderr=True)
+    display = CampaignDisplay(console)
+    if quiet:
+        yield None
+    elif _is_alive(console):
+        with Live(get_renderable=display.render, console=console):
+            yield display
+    else:
+        last = time.perf_counter()
+
+        def line(now: CampaignProgress) -> None:
+            nonlocal last
+            display(now)
+            if time.perf_counter() - last >= LINE_EVERY_S or (now.made and now.finished == now.planned):
+                last = time.perf_counter()
+                with contextlib.suppress(BrokenPipeError):
+                    words = [f"{now.finished:,}/{now.planned:,} runs", *display.words()]
+                    click.echo(", ".join(words))
+
+        yield line

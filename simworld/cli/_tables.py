@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
     from simworld.run import Difference, Estimate, Interval, Run, Verification
     from simworld.scenario import ContentFile, ScenarioCard
+    from simworld.sweep import CampaignResults
 
 FILE_WIDTH = 120
 """Columns of output that goes to no terminal; arbitrary, wide enough for every table."""
 SHOWN_AGENTS = 12
 """Agents named where two runs part; arbitrary, a line."""
+POINTS_SHOWN = 40
+"""Points of a campaign that are printed; arbitrary, a screen."""
 NARROWEST = 72
 """Columns below which tables do not shrink: those of a finding, whole."""
 FINDINGS_SHOWN = 12
@@ -446,6 +449,38 @@ def verification(out: Console, outcome: Verification) -> None:
     for check in outcome.checks:
         for line in check.difference.splitlines():
             out.print(text(line, {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
+
+
+def campaign(out: Console, found: CampaignResults, folder: str) -> None:
+    """Print what a campaign gave, a point a row, and what to do next."""
+    failed = found.results.height - found.done.height
+    pairs(out, [
+        ("campaign", found.name), ("runs", f"{found.results.height:,} at {len(found.points):,} points"),
+        *([("failed", f"{failed:,}: {_reasons(found)}")] if failed else []), ("folder", folder),
+    ])  # fmt: skip
+    if found.done.height:
+        outcome = found.outcome
+        title(out, f"{outcome}, with bootstrap intervals")
+        frame = found.means()
+        table = plain_table(*(f"={name}" for name in found.factors), ">runs", ">mean", ">sd", "=interval")
+        for row in frame.head(POINTS_SHOWN).iter_rows(named=True):
+            interval = f"[{number(row['low'])}, {number(row['high'])}]"
+            values = ("none" if row[name] in (None, "") else number(row[name]) for name in found.factors)
+            table.add_row(
+                *map(text, values), *(text(number(row[k])) for k in ("n", "mean", "sd")), text(interval, "dim")
+            )
+        out.print(_under(table))
+        if frame.height > POINTS_SHOWN:
+            out.print(_under(text(f"and {frame.height - POINTS_SHOWN:,} points more", "dim")))
+    title(out, "next")
+    out.print(text(f"  simworld report {found.name}"), soft_wrap=True)
+    if failed:
+        out.print(text("  the same command with --retry-failed"), soft_wrap=True)
+
+
+def _reasons(found: CampaignResults) -> str:
+    errors = found.results.filter(found.results["status"] == "failed")["error"].value_counts(sort=True).head(3)
+    return "; ".join(f"{n} × {error}" for error, n in errors.iter_rows())
 
 
 # -- a lab --------------------------------------------------------------------------------------------------------

@@ -19,10 +19,11 @@ from simworld.sweep._campaign import (
     read_campaign,
 )
 from simworld.sweep._design import points
+from simworld.sweep._estimate import CampaignEstimate, estimate
 from simworld.sweep._executors import Executor, Lost, executor
-from simworld.sweep._results import CampaignResults, load_campaign
+from simworld.sweep._results import CampaignResults, is_campaign, load_campaign
 from simworld.sweep._sequential import half_width, next_replicates
-from simworld.sweep._sweep import Plan, Progress, plan, sweep
+from simworld.sweep._sweep import Plan, Progress, missing_runs, plan, sweep
 from simworld.sweep._work import Outcome, Task, work
 
 __all__ = [
@@ -43,6 +44,9 @@ __all__ = [
     "Progress",
     "plan",
     "sweep",
+    "missing_runs",
+    "estimate",
+    "CampaignEstimate",
     "Executor",
     "Lost",
     "executor",
@@ -54,6 +58,7 @@ __all__ = [
     # what came out
     "CampaignResults",
     "load_campaign",
+    "is_campaign",
 ]
 
 

@@ -93,6 +93,11 @@ def _write(path: Path, frame: pl.DataFrame) -> None:
     write_whole(path, buffer.getvalue())
 
 
+def is_campaign(named: str | Path) -> bool:
+    """Whether a folder, or a name under the lab's ``runs/``, is a campaign's."""
+    return any((path / "campaign.json").is_file() for path in (Path(named), find_lab().runs / str(named)))
+
+
 def load_campaign(campaign: str | Path) -> CampaignResults:
     """Open a campaign by its folder, or by its name under the lab's ``runs/``.
 

@@ -212,6 +212,14 @@ def sweep(
     return CampaignResults(ready.folder)
 
 
+def missing_runs(ready: Plan, *, retry_failed: bool = False) -> int:
+    """Return how many runs of a plan are not there yet, as far as it is known; adaptive replication may add to it."""
+    if not (ready.folder / "campaign.sqlite").exists():
+        return _Work(ready, None, retry_failed).missing
+    with Journal(ready.folder, is_read_only=True) as journal:
+        return _Work(ready, journal, retry_failed).missing
+
+
 def _executor(given: str | Executor, workers: int | None) -> Executor:
     return executor(given, workers) if isinstance(given, str) else given
 
@@ -219,12 +227,11 @@ def _executor(given: str | Executor, workers: int | None) -> Executor:
 class _Work:
     """What is to be done: the set difference between the plan and the journal."""
 
-    def __init__(self, ready: Plan, journal: Journal, retry_failed: bool) -> None:
+    def __init__(self, ready: Plan, journal: Journal | None, retry_failed: bool) -> None:
         self._plan = ready
-        self._journal = journal
-        self._status = {
-            key: status for key, status in journal.statuses().items() if status == "done" or not retry_failed
-        }
+        self._journal: Any = journal
+        known = {} if journal is None else journal.statuses()
+        self._status = {key: status for key, status in known.items() if status == "done" or not retry_failed}
         until = ready.campaign.until
         first = ready.campaign.replicates if until is None else max(until.first, ready.campaign.replicates)
         first = first if until is None else min(first, until.max_replicates)
@@ -239,6 +246,11 @@ class _Work:
             self._extend(point, first)
         for point in range(len(ready.points)):
             self._look(point)
+
+    @property
+    def missing(self) -> int:
+        """Runs that are not there."""
+        return len(self._queue)
 
     @property
     def is_done(self) -> bool:
