@@ -6,6 +6,17 @@ import sys
 import types
 from typing import Any
 
+from simworld.sweep._analysis import (
+    anova,
+    cliffs_delta,
+    cohens_d,
+    correlations,
+    effects,
+    means,
+    morris_indices,
+    sobol_indices,
+    summary,
+)
 from simworld.sweep._campaign import (
     SETTINGS,
     Budget,
@@ -24,6 +35,7 @@ from simworld.sweep._executors import Executor, Lost, executor
 from simworld.sweep._results import CampaignResults, is_campaign, load_campaign
 from simworld.sweep._sequential import half_width, next_replicates
 from simworld.sweep._sweep import Plan, Progress, missing_runs, plan, sweep
+from simworld.sweep._variance import variance_card
 from simworld.sweep._work import Outcome, Task, work
 
 __all__ = [
@@ -59,6 +71,17 @@ __all__ = [
     "CampaignResults",
     "load_campaign",
     "is_campaign",
+    # what it says
+    "summary",
+    "means",
+    "effects",
+    "cohens_d",
+    "cliffs_delta",
+    "anova",
+    "correlations",
+    "sobol_indices",
+    "morris_indices",
+    "variance_card",
 ]
 
 

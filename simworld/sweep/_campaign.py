@@ -8,9 +8,9 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from simworld.errors import CampaignError, did_you_mean
 from simworld.schema import Record
@@ -86,7 +86,17 @@ class Draw(Record):
         return float(stats.expon.ppf(q, scale=self.scale))
 
 
-type Factor = tuple[Value, ...] | Span | Draw
+def _kind_of(factor: Any) -> str:
+    """Return which kind of factor is meant, so that what is wrong is said of that kind alone."""
+    if isinstance(factor, Draw) or (isinstance(factor, Mapping) and "distribution" in factor):
+        return "draw"
+    return "span" if isinstance(factor, Span | Mapping) else "list"
+
+
+type Factor = Annotated[
+    Annotated[tuple[Value, ...], Tag("list")] | Annotated[Span, Tag("span")] | Annotated[Draw, Tag("draw")],
+    Discriminator(_kind_of),
+]
 
 
 class Design(Record):
@@ -325,7 +335,7 @@ def checked(said: Mapping[str, Any], where: str = "the campaign") -> Campaign:
 def _line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     # Of a union the member's own name stands in the place; a reader knows only what was written.
-    place = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "Span", "Draw"))]
+    place = [str(part) for part in first["loc"] if part not in ("list", "span", "draw")]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":
         known = _fields_at(place[:-1])

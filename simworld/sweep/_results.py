@@ -192,6 +192,55 @@ class CampaignResults:
                 "spent": journal.spent(),
             }  # fmt: skip
 
+    def summary(self, measure: str | None = None) -> dict[str, Any]:
+        """Every analysis that fits the design, of one measure, `outcome` by default: `simworld.sweep.summary`."""
+        from simworld.sweep._analysis import summary
+
+        return summary(self, measure)
+
+    def means(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Mean of a measure at each point, with its interval: `simworld.sweep.means`."""
+        from simworld.sweep._analysis import means
+
+        return means(self.results, self.factors, measure or self.outcome, **named)
+
+    def effects(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Levels of each factor compared, in pairs where random numbers are common: `simworld.sweep.effects`."""
+        from simworld.sweep._analysis import effects
+
+        named = {"paired": self.campaign.common_random_numbers, **named}
+        return effects(self.results, self.factors, measure or self.outcome, **named)
+
+    def anova(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Analysis of variance: `simworld.sweep.anova`."""
+        from simworld.sweep._analysis import anova
+
+        return anova(self.results, self.factors, measure or self.outcome, **named)
+
+    def correlations(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Rank correlation of each numeric factor with a measure: `simworld.sweep.correlations`."""
+        from simworld.sweep._analysis import correlations
+
+        return correlations(self.results, self.factors, measure or self.outcome, **named)
+
+    def sobol(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Sobol' indices of a sobol design: `simworld.sweep.sobol_indices`."""
+        from simworld.sweep._analysis import sobol_indices
+
+        return sobol_indices(self.campaign, self.results, measure or self.outcome, **named)
+
+    def morris(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Elementary effects of a morris design: `simworld.sweep.morris_indices`."""
+        from simworld.sweep._analysis import morris_indices
+
+        return morris_indices(self.campaign, self.results, measure or self.outcome, **named)
+
+    def variance_card(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
+        """Variance by component of a variance design: `simworld.sweep.variance_card`."""
+        from simworld.sweep._variance import variance_card
+
+        return variance_card(self.campaign, self.results, measure or self.outcome, **named)
+
     def run(self, point: int, replicate: int = 0) -> Run:
         """Open one run of a campaign that records runs.
 

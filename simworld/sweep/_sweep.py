@@ -21,6 +21,7 @@ from simworld.sweep._journal import Journal
 from simworld.sweep._results import CampaignResults, write_tables
 from simworld.sweep._sequential import next_replicates
 from simworld.sweep._work import Outcome, Task
+from simworld.world import World
 
 LOOK_EVERY_S = 0.5
 """Seconds between looks at whether somebody asked to stop; arbitrary."""
@@ -116,7 +117,10 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
         raise CampaignError(f"{called!r} is no name of a folder; use letters, digits, - and _")
     folder = out or find_lab().runs / called
     params = frozenset(getattr(getattr(loaded.cls, "Params", None), "model_fields", ()))
-    _check_names(campaign, loaded, params)
+    if not issubclass(loaded.cls, World):  # a plain Mesa model's own constructor says what it takes
+        params = frozenset(campaign.factors.keys() - {"steps"})
+    else:
+        _check_names(campaign, params)
     made = points(campaign)
     if not made:
         raise CampaignError("the design has no point; give factors values, or leave them out")
@@ -136,13 +140,12 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
     return ready
 
 
-def _check_names(campaign: Campaign, loaded: Loaded, params: frozenset[str]) -> None:
+def _check_names(campaign: Campaign, params: frozenset[str]) -> None:
     """Refuse a factor or setting that is nothing the scenario or a run knows."""
-    is_plain = not params and not hasattr(loaded.cls, "planned_steps")
     for what, names in (("factor", campaign.factors), ("setting", campaign.settings), ("parameter", campaign.params)):
         for name in names:
             place, dot, inner = name.partition(".")
-            if is_plain or name in params:
+            if name in params:
                 continue
             if what == "parameter":
                 raise CampaignError(
