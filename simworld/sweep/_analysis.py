@@ -37,6 +37,8 @@ or more for BCa)."""
 BOOTSTRAP_UP_TO = 500
 """Values above which an interval comes from the normal theory: arbitrary; the two then differ in the third digit, and
 the bootstrap's jackknife costs the square of the number."""
+CELLS_AT_ONCE = 4_000_000
+"""Resampled values held at once, 32 MB; arbitrary."""
 SMALL = 10
 """Values in the smaller group (or pairs) below which a permutation test replaces the t-test; arbitrary."""
 PERMUTATIONS = 9999
@@ -85,12 +87,13 @@ def means(
     """
     check_interval(confidence, draws)
     runs = _runs(results, factors, measure)
-    rows: list[tuple[Any, ...]] = []
-    for values, found in _groups(runs, factors):
-        x = found[np.isfinite(found)]
-        rng = stream(seed, "analysis", "means", measure, *map(_text, values))
-        spread = (_mean(x), _sd(x), *_interval_of_mean(x, confidence, draws, rng))
-        rows.append((*values, len(x), len(found) - len(x), *spread))
+    groups = _groups(runs, factors)
+    usable = [found[np.isfinite(found)] for _, found in groups]
+    bounds = _intervals_of_means(usable, confidence, draws, seed, ("analysis", "means", measure))
+    rows = [
+        (*values, len(x), len(found) - len(x), _mean(x), _sd(x), *bound)
+        for (values, found), x, bound in zip(groups, usable, bounds, strict=True)
+    ]
     schema: dict[str, Any] = {name: runs.schema[name] for name in factors}
     schema |= {"n": pl.Int64, "missing": pl.Int64, **_floats("mean", "sd", "low", "high")}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -157,7 +160,7 @@ def effects(
             within = _within_pairs(runs, factor, a, b, others) if paired else np.empty(0)
             rng = stream(seed, *name, "test")
             test, p = _paired_test(within, rng) if len(within) else _two_sample_test(x, y, rng)
-            bounds = _interval_of_mean(within, confidence, draws, stream(seed, *name, "pairs"))
+            (bounds,) = _intervals_of_means([within], confidence, draws, seed, (*name, "pairs"))
             rows.append((
                 factor, _text(a), _text(b), len(x), len(y), _mean(x), _mean(y), _mean(y) - _mean(x), low, high,
                 cohens_d(x, y), cliffs_delta(x, y), len(within), _mean(within), *bounds, test, p, _NAN,
@@ -228,7 +231,7 @@ def anova(results: pl.DataFrame, factors: Sequence[str], measure: str, *, intera
     """
     import pandas as pd
     from scipy import stats
-    from statsmodels.formula.api import ols
+    from statsmodels.formula.api import wls
     from statsmodels.stats.anova import anova_lm
 
     runs = _runs(results, factors, measure).drop_nulls(_VALUE)
@@ -246,22 +249,30 @@ def anova(results: pl.DataFrame, factors: Sequence[str], measure: str, *, intera
     left = runs.height - 1 - sum(df)
     if left < 1:
         raise CampaignError(f"{runs.height} runs leave no degrees of freedom beside {sum(df)} of the terms{hint}")
-    y = runs[_VALUE].to_numpy() - runs[_VALUE].to_numpy().mean()
-    total = float(y @ y)
+    middle = float(runs[_VALUE].to_numpy().mean())
+    by_cell = [(values, found - middle) for values, found in _groups(runs, kept)]
+    n = np.array([len(found) for _, found in by_cell])
+    mean = np.array([found.mean() for _, found in by_cell])
+    within = float(sum(((found - found.mean()) ** 2).sum() for _, found in by_cell))
+    total = float(n @ mean**2) + within
+    if total <= runs.height * (_EQUAL * middle) ** 2:
+        total = 0.0
+    # The terms' sums of squares depend on the cells' means and sizes alone, so the model is fitted to two rows a cell
+    # and not to every run. The distance between the two is arbitrary; it keeps a perfect fit from dividing by 0.
+    apart = math.sqrt(total / runs.height) if total else 1.0
     short = {name: f"f{i}" for i, name in enumerate(kept)}
-    data = pd.DataFrame({"y": y, **{short[name]: [_text(v) for v in runs[name].to_list()] for name in kept}})
+    columns = {short[name]: [_text(values[i]) for values, _ in by_cell] * 2 for i, name in enumerate(kept)}
+    data = pd.DataFrame({"y": np.concatenate([mean - apart, mean + apart]), **columns})
     said = " + ".join(":".join(f"C({short[name]}, Sum)" for name in term) for term in terms)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a perfect fit divides by 0; it is looked for below
-        fit = ols(f"y ~ {said}", data).fit()
-        if fit.model.rank < fit.model.exog.shape[1]:
-            raise CampaignError(f"the points that ran do not tell the terms apart{hint if interactions else ''}")
-        table = anova_lm(fit, typ=2)
-    squares = [float(value) for value in table["sum_sq"]]
-    residual = squares[-1] if squares[-1] > ROUNDING * total else 0.0
+    fit = wls(f"y ~ {said}", data, weights=np.concatenate([n, n]) / 2).fit()
+    if fit.model.rank < fit.model.exog.shape[1]:
+        raise CampaignError(f"the points that ran do not tell the terms apart{hint if interactions else ''}")
+    squares = [float(value) for value in anova_lm(fit, typ=2)["sum_sq"]]
+    residual = within + float(n @ (mean - np.asarray(fit.fittedvalues)[: len(mean)]) ** 2)
+    residual = residual if total and residual > ROUNDING * total else 0.0
     rows: list[tuple[Any, ...]] = []
     for term, d, found in zip(terms, df, squares[:-1], strict=True):
-        ss = found if found > ROUNDING * total else 0.0
+        ss = found if total and found > ROUNDING * total else 0.0
         f = (ss / d) / (residual / left) if residual else _NAN
         rows.append((
             " × ".join(term), d, ss, f, float(stats.f.sf(f, d, left)), ss / total if total else _NAN,
@@ -312,7 +323,7 @@ def correlations(
             rho, p = float(found.statistic), float(found.pvalue)
             rng = stream(seed, "analysis", "correlations", measure, factor)
             if len(x) <= BOOTSTRAP_UP_TO:
-                low, high = _bootstrap((x, y), _spearman, confidence, draws, rng, paired=True)
+                low, high = map(float, _bootstrap((x, y), _spearman, confidence, draws, rng, paired=True))
             elif abs(rho) < 1:
                 half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
                 low, high = math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
@@ -462,8 +473,9 @@ def summary(found: CampaignResults, measure: str | None = None) -> dict[str, Any
         paired = campaign.common_random_numbers
         attempt("effects", lambda: effects(results, factors, chosen, compare=compared, paired=paired))
     if kind in ("factorial", "points") and compared:
-        if not attempt("anova", lambda: anova(results, compared, chosen)) and len(compared) > 1:
-            attempt("anova", lambda: anova(results, compared, chosen, interactions=False))
+        is_whole = attempt("anova", lambda: anova(results, compared, chosen)) or len(compared) == 1
+        if not is_whole and attempt("anova", lambda: anova(results, compared, chosen, interactions=False)):
+            notes.append("anova: interactions are left out, and are part of its residual.")
         if "anova" in made and campaign.common_random_numbers:
             notes.append("anova: runs share random numbers and are no independent draws; its p-values are not exact.")
     if kind in ("latin_hypercube", "random", "sobol"):
@@ -557,35 +569,52 @@ def _bootstrap(
     rng: np.random.Generator,
     *,
     paired: bool = False,
-) -> Interval:
+) -> tuple[Floats, Floats]:
+    """Return both ends: of one sample (or several that make one statistic), or of each row of a table."""
     from scipy import stats
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of degenerate samples, for which BCa is NaN
         made: Any = stats.bootstrap(
             samples, statistic, n_resamples=draws, confidence_level=confidence, method="BCa", paired=paired, rng=rng,
-            vectorized=True,
+            vectorized=True, axis=-1,
         )  # fmt: skip
-        low, high = (float(end) for end in made.confidence_interval)
-        if not (math.isfinite(low) and math.isfinite(high)):
-            drawn = made.bootstrap_distribution
-            drawn = drawn[np.isfinite(drawn)]
+        low, high = (np.asarray(end, np.float64) for end in made.confidence_interval)
+        is_bca = np.isfinite(low) & np.isfinite(high)
+        if not is_bca.all():
             tail = (1 - confidence) / 2
-            low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail))) if len(drawn) else (_NAN, _NAN)
+            ends = np.nanquantile(made.bootstrap_distribution, (tail, 1 - tail), axis=-1)
+            low, high = np.where(is_bca, low, ends[0]), np.where(is_bca, high, ends[1])
     return low, high
 
 
-def _interval_of_mean(x: Floats, confidence: float, draws: int, rng: np.random.Generator) -> Interval:
+def _intervals_of_means(
+    samples: Sequence[Floats], confidence: float, draws: int, seed: int, name: tuple[str, ...]
+) -> list[Interval]:
+    """Return an interval for the mean of each sample; those of one size are resampled together, by the same draws."""
     from scipy import stats
 
-    if len(x) < 2:
-        return _NAN, _NAN
-    if _is_constant(x):
-        return _mean(x), _mean(x)
-    if len(x) > BOOTSTRAP_UP_TO:
-        half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1)) * _sd(x) / math.sqrt(len(x))
-        return _mean(x) - half, _mean(x) + half
-    return _bootstrap((x,), np.mean, confidence, draws, rng)
+    found: list[Interval] = [(_NAN, _NAN)] * len(samples)
+    of_size: dict[int, list[int]] = {}
+    for i, x in enumerate(samples):
+        if len(x) < 2:
+            continue
+        if _is_constant(x):
+            found[i] = _mean(x), _mean(x)
+        elif len(x) > BOOTSTRAP_UP_TO:
+            half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1)) * _sd(x) / math.sqrt(len(x))
+            found[i] = _mean(x) - half, _mean(x) + half
+        else:
+            of_size.setdefault(len(x), []).append(i)
+    for n, which in of_size.items():
+        at_once = max(1, CELLS_AT_ONCE // (n * max(draws, n)))
+        for first in range(0, len(which), at_once):
+            some = which[first : first + at_once]
+            rows = np.stack([samples[i] for i in some])
+            low, high = _bootstrap((rows,), np.mean, confidence, draws, stream(seed, *name, n))
+            for i, a, b in zip(some, low.tolist(), high.tolist(), strict=True):
+                found[i] = a, b
+    return found
 
 
 def _interval_of_difference(x: Floats, y: Floats, confidence: float, draws: int, rng: np.random.Generator) -> Interval:
@@ -601,7 +630,8 @@ def _interval_of_difference(x: Floats, y: Floats, confidence: float, draws: int,
         df = (a + b) ** 2 / (a**2 / (len(x) - 1) + b**2 / (len(y) - 1))
         half = float(stats.t.ppf((1 + confidence) / 2, df)) * math.sqrt(a + b)
         return difference - half, difference + half
-    return _bootstrap((x, y), _gap, confidence, draws, rng)
+    low, high = _bootstrap((x, y), _gap, confidence, draws, rng)
+    return float(low), float(high)
 
 
 def _gap(a: Floats, b: Floats, axis: int = -1) -> Any:

@@ -17,9 +17,9 @@ RUNS_A_WORKER = 200
 """Runs after which a worker process is replaced, so that a scenario that leaks memory cannot fill the machine;
 arbitrary: a new process costs about a second, half a percent of 200 short runs."""
 
-ATTEMPTS = 3
-"""How often a run is given to a worker that then dies before it counts as failed; arbitrary. A run may be innocent:
-when one worker of a pool dies, its neighbours' runs are lost with it."""
+ATTEMPTS = 2
+"""How often a run that is alone must end its worker before it counts as failed; arbitrary. Once may be the machine's
+doing (out of memory, somebody's kill). When one worker of a pool dies, its neighbours' runs are lost with it."""
 
 
 class Lost(NamedTuple):
@@ -170,8 +170,8 @@ class Ray:
             except (ConnectionError, OSError, ValueError, RuntimeError) as error:
                 raise CampaignError(f"Ray cannot be reached at {address!r}: {error}") from error
         self.workers = workers or int(self._ray.cluster_resources().get("CPU", 1))
-        # Ray starts a lost worker's task anew by itself; what dies as often as it may is given back as lost.
-        self._work = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1, max_calls=RUNS_A_WORKER)(work)
+        # What is lost with a worker or a machine is given back as lost: the campaign says how it is tried again.
+        self._work = ray.remote(num_cpus=1, max_retries=0, max_calls=RUNS_A_WORKER)(work)
         self._tasks: dict[Any, Task] = {}
 
     @property

@@ -244,6 +244,8 @@ class _Work:
         self.planned = self.finished = self.failed = 0
         self._open = [0] * len(ready.points)
         """Runs of a point that are not there yet."""
+        self._suspects: deque[tuple[int, int]] = deque()
+        """Runs that were lost with a worker: one of those that were under way ended it, and each is tried alone."""
         self._lost: dict[str, int] = {}
         for point in range(len(ready.points)):
             self._extend(point, first)
@@ -303,22 +305,22 @@ class _Work:
                 ))  # fmt: skip
 
         tell()
-        while self._queue or under_way:
+        while self._queue or self._suspects or under_way:
             if stop is not None and stop.is_set():
                 raise Interrupted(f"stopped after {self.finished:,} of {self.planned:,} runs; call it again to go on")
             if limit is not None and self.failed > limit:
                 raise Interrupted(
                     f"{self.failed} runs failed, more than max_failed = {limit}; mend it, then: --retry-failed"
                 )
-            while self._queue and crew.room > 0:
-                point, replicate = self._queue.popleft()
+            while self._may_start(len(under_way), crew.room):
+                point, replicate = (self._suspects or self._queue).popleft()
                 task = self._plan.task(point, replicate)
                 under_way[task.key] = point, replicate
                 crew.submit(task)
             for found in crew.done(LOOK_EVERY_S):
-                outcome = self._given_up(found) if isinstance(found, Lost) else found
+                outcome = self._given_up(found, len(under_way)) if isinstance(found, Lost) else found
                 if outcome is None:
-                    self._queue.appendleft(under_way.pop(found.task.key))  # type: ignore[union-attr]
+                    self._suspects.append(under_way.pop(found.task.key))  # type: ignore[union-attr]
                     continue
                 if outcome.key not in under_way:
                     continue  # of a run that was given to another worker meanwhile
@@ -332,10 +334,16 @@ class _Work:
                 self._look(point)
                 tell()
 
-    def _given_up(self, lost: Lost) -> Outcome | None:
-        """Return the outcome of a run whose workers died too often; None when it is tried again."""
+    def _may_start(self, under_way: int, room: int) -> bool:
+        if self._suspects:
+            return not under_way
+        return bool(self._queue) and room > 0
+
+    def _given_up(self, lost: Lost, under_way: int) -> Outcome | None:
+        """Return the outcome of a run that ends its worker whenever it is alone; None when it is tried again."""
         key = lost.task.key
-        self._lost[key] = self._lost.get(key, 0) + 1
-        if self._lost[key] < ATTEMPTS:
+        if under_way == 1:
+            self._lost[key] = self._lost.get(key, 0) + 1
+        if self._lost.get(key, 0) < ATTEMPTS:
             return None
-        return Outcome(key, "failed", f"{lost.why}, {ATTEMPTS} times")
+        return Outcome(key, "failed", f"{lost.why}, {ATTEMPTS} times, with no other run beside it")
