@@ -147,7 +147,7 @@ class World(Remembering, mesa.Model):
         """Whose character each agent's mind plays: its own persona's, unless personas are shuffled."""
         self._shuffles = shuffle_personas
         self._late: tuple[int, list[Persona], list[Persona]] = (-1, [], [])
-        self._traits = np.zeros((0, len(LETTERS)))
+        self._traits = {name: np.zeros((0, len(LETTERS))) for name in ("personas", "played")}
         self._handles = 0
         self._faces: dict[int, Agent] = {}
         self.events = EventBuffer()
@@ -408,6 +408,7 @@ class World(Remembering, mesa.Model):
             step=self.t,
             n_agents=self.table.n,
             everyone=self.played,
+            traits=None if self.played is None else self._played_trait,
             memories=self.memories_for(ids, recall, purpose, occurrences),
             check=check,
             asks_everyone=everyone,
@@ -678,10 +679,20 @@ class World(Remembering, mesa.Model):
             raise ParameterError(f"no trait letter {letter!r}; letters: {', '.join(TRAIT_LETTERS)}")
         if self.personas is None:
             return np.full(self.n_agents, np.nan)
-        known = len(self._traits)
-        if known < self.table.n:
-            self._traits = np.concatenate([self._traits, trait_matrix(self.personas[known:], LETTERS)])
-        traits: npt.NDArray[np.float64] = self._traits[self.ids, LETTERS.index(letter)]
+        return self._trait_of("personas", letter)[self.ids]
+
+    def _played_trait(self, letter: str) -> npt.NDArray[np.float64]:
+        """Return a trait as the minds of all agents play it, shape (rows,)."""
+        if letter not in TRAIT_LETTERS:
+            return trait_matrix([], letter)[:, 0]  # which says what is wrong
+        return self._trait_of("personas" if self.played is self.personas else "played", letter)
+
+    def _trait_of(self, which: str, letter: str) -> npt.NDArray[np.float64]:
+        # Personas never change, so each is read once.
+        people, matrix = getattr(self, which), self._traits[which]
+        if len(matrix) < len(people):
+            self._traits[which] = matrix = np.concatenate([matrix, trait_matrix(people[len(matrix) :], LETTERS)])
+        traits: npt.NDArray[np.float64] = matrix[:, LETTERS.index(letter)]
         return traits
 
     # -- being recorded and resumed -----------------------------------------------------------------------------
