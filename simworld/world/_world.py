@@ -473,9 +473,11 @@ class World(Remembering, mesa.Model):
             counts = np.concatenate([counts, np.zeros(n - known, np.int64)])
         occurrences = counts[ids]
         order = np.argsort(ids, kind="stable")
-        ranks = np.arange(len(ids)) - np.searchsorted(ids[order], ids[order], side="left")
+        ordered = ids[order]
+        first = np.flatnonzero(np.diff(ordered, prepend=-1))
+        ranks = np.arange(len(ids)) - np.repeat(first, np.diff(first, append=len(ids)))
         occurrences[order] += ranks
-        np.add.at(counts, ids, 1)
+        counts += np.bincount(ids, minlength=n)
         self._asked[purpose] = counts, n
         return occurrences
 
