@@ -32,6 +32,8 @@ SHOWN_AGENTS = 12
 """Agents named where two runs part; arbitrary, a line."""
 POINTS_SHOWN = 40
 """Points of a campaign that are printed; arbitrary, a screen."""
+NOTES_TOGETHER = 3
+"""Notes that one line holds; more are said each with what it is about."""
 NARROWEST = 72
 """Columns below which tables do not shrink: those of a finding, whole."""
 FINDINGS_SHOWN = 12
@@ -363,7 +365,12 @@ def _findings_of(
         said = list(dict.fromkeys(row[key] for row in rows if row[key]))
         # "200 permutations" says nothing beside "200 permutations; above one half is nearly automatic".
         said = [one for one in said if not any(other != one and other.startswith(one) for other in said)]
-        if said:
+        if len(said) > NOTES_TOGETHER:
+            said = [f"{', '.join(row['metric'] for row in rows if row[key] == one)}: {one}" for one in said]
+            out.print(Padding(text(f"{label}s:", "dim"), (0, 0, 0, 4)))
+            for one in said:
+                out.print(Padding(text(one, "dim"), (0, 0, 0, 6)))
+        elif said:
             out.print(Padding(text(f"{label}: {'; '.join(said)}", "dim"), (0, 0, 0, 4)))
 
 

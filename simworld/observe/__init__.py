@@ -1,7 +1,33 @@
 """observe owns observers and the pure metric functions under them. It never changes what it looks at."""
 
 from simworld.observe._actions import action_rates
+from simworld.observe._cooperation import (
+    Moves,
+    assortment,
+    cooperation_rate,
+    efficiency,
+    rate_by,
+    reciprocity_null,
+    reciprocity_of_acts,
+    reputation_accuracy,
+    tie_cooperation,
+    trait_association,
+    welfare,
+)
+from simworld.observe._deception import (
+    Claims,
+    Ledger,
+    belief_shift,
+    brier,
+    cohen_kappa,
+    detection,
+    ledger,
+    ledger_summary,
+    trust_drift,
+    trust_matrix,
+)
 from simworld.observe._graph import Graph, adjacency, in_degrees, out_degrees, projection
+from simworld.observe._lineage import descent, lineage
 from simworld.observe._network import (
     assortativity,
     average_clustering,
@@ -25,10 +51,13 @@ from simworld.observe._observers import (
     Centralisation,
     Clustering,
     Components,
+    Cooperation,
     Degrees,
     Density,
     FriendshipParadox,
+    Inequality,
     Modularity,
+    PersonaEffects,
     Reciprocity,
     describe,
     meaning,
@@ -69,6 +98,9 @@ __all__ = [
     "Centralisation",
     "FriendshipParadox",
     "Actions",
+    "Cooperation",
+    "Inequality",
+    "PersonaEffects",
     # graphs
     "Graph",
     "adjacency",
@@ -107,4 +139,30 @@ __all__ = [
     "centralisation",
     # actions
     "action_rates",
+    # cooperation
+    "Moves",
+    "cooperation_rate",
+    "rate_by",
+    "tie_cooperation",
+    "assortment",
+    "reciprocity_of_acts",
+    "reciprocity_null",
+    "welfare",
+    "efficiency",
+    "reputation_accuracy",
+    "trait_association",
+    # deception
+    "Claims",
+    "Ledger",
+    "ledger",
+    "ledger_summary",
+    "belief_shift",
+    "brier",
+    "detection",
+    "trust_matrix",
+    "trust_drift",
+    "cohen_kappa",
+    # lineage
+    "lineage",
+    "descent",
 ]

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simworld.errors import ObserverError, ParameterError, did_you_mean
+from simworld.errors import ObserverError, ParameterError, UsageError, did_you_mean
 from simworld.observe._actions import action_rates
-from simworld.observe._graph import adjacency, projection
+from simworld.observe._cooperation import (
+    cooperation_rate,
+    end_correlation,
+    ranks,
+    tie_shares,
+    trait_association,
+    trait_correlation,
+    welfare,
+)
+from simworld.observe._graph import Adjacency, Floats, adjacency, projection
 from simworld.observe._network import (
     LARGEST_PARTITIONED,
     assortativity,
@@ -24,14 +34,16 @@ from simworld.observe._network import (
     modularity,
     reciprocity,
 )
-from simworld.observe._nulls import PERMUTATIONS, Null, paradox_nulls
+from simworld.observe._nulls import PERMUTATIONS, Null, paradox_nulls, shuffle_test
 from simworld.observe._paradox import arc_averages, degree_attributes, degree_means, hierarchy, paradox_columns
 from simworld.observe._society import Finding, Observer, Society
+from simworld.persona import TRAIT_LETTERS
 
 LARGEST_PARTITIONED_EACH_STEP = 1_000
 """Agents above which modularity waits for the end of the run: Louvain takes 0.3 s there (20,000 arcs, 2 cores)."""
 
 SHUFFLE = "{what} permuted over the nodes, graph kept"
+SHUFFLED_PERSONAS = "personas permuted over the agents, behaviour kept"
 SHUFFLED_ARCS = 200_000_000
 """Arcs × permutations the shuffle null may cost: 10 s at 100,000 agents, 30 s at 1,000,000 (2 cores)."""
 
@@ -254,8 +266,7 @@ class FriendshipParadox:
         sides = ("out", "in") if society.directed else ("out",)
         rng = society.stream("observe", self.name)
         columns = self._columns(society)
-        affordable = max(FEWEST_PERMUTATIONS, SHUFFLED_ARCS // max(int(a.nnz), 1))
-        nulls = paradox_nulls(a, rng, columns, min(self.permutations, affordable), neighbourhoods=sides)
+        nulls = paradox_nulls(a, rng, columns, affordable(self.permutations, int(a.nnz)), neighbourhoods=sides)
         n_out, n_in = (int(np.count_nonzero(k)) for k in (np.diff(a.indptr), np.bincount(a.indices)))
         findings = []
         for key, null in nulls.items():
@@ -327,6 +338,171 @@ class Actions:
         return ()
 
 
+@dataclass(frozen=True)
+class Cooperation:
+    """How much agents cooperate, and whether those who do are tied with each other."""
+
+    acts: str = "cooperated"
+    """Column of what each agent has given so far: the sum of its shares in [0, 1]."""
+    chances: str = "moves"
+    """Column of how often each agent could have given so far."""
+    threshold: float = 0.5
+    """An agent cooperates when it gave at least this share of what it could."""
+    permutations: int = PERMUTATIONS
+    """Shuffles of the null."""
+    name: str = "cooperation"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return the rate, and over ties whose ends both had chances: whose ends cooperate, and how alike they are."""
+        acts, chances = needed(society, self.name, self.acts), needed(society, self.name, self.chances)
+        ties, rate = self._ends(society)
+        cooperates = (rate >= self.threshold)[:, None].astype(np.float64)
+        return {
+            "rate": cooperation_rate(acts, chances),
+            **{name: float(share[0]) for name, share in tie_shares(ties, cooperates).items()},
+            "assortment": float(end_correlation(ties, rate[:, None])[0]),
+        }
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return the same, what is of ties against the shuffle null."""
+        acts, chances = needed(society, self.name, self.acts), needed(society, self.name, self.chances)
+        ties, rate = self._ends(society)
+        n = len(rate)
+        found = [
+            Finding(
+                observer=self.name,
+                metric="rate",
+                value=cooperation_rate(acts, chances),
+                n=int(np.count_nonzero(chances)),
+                note="compare with the null policy",
+            )
+        ]
+        permutations = affordable(self.permutations, int(ties.nnz))
+        cooperates = (rate >= self.threshold).astype(np.float64)
+        # One stream anew for each: every metric of ties sees the same permutations.
+        for metric, x in (*((name, cooperates) for name in ("both", "one", "none")), ("assortment", rate)):
+
+            def statistic(columns: Floats, metric: str = metric) -> Floats:
+                return end_correlation(ties, columns) if metric == "assortment" else tie_shares(ties, columns)[metric]
+
+            null = shuffle_test(statistic, x, society.stream("observe", self.name), permutations, vectorised=True)
+            what = "cooperation rate" if metric == "assortment" else "who cooperates"
+            found.append(against(self.name, metric, null, SHUFFLE.format(what=what), n))
+        return found
+
+    def _ends(self, society: Society) -> tuple[Adjacency, Floats]:
+        """Return the ties among agents who had chances, undirected, and the rates of these agents."""
+        acts, chances = (
+            np.asarray(needed(society, self.name, self.acts), np.float64),
+            needed(society, self.name, self.chances),
+        )
+        had = chances > 0
+        ties = projection(society.adjacency())
+        return (ties, acts / chances) if had.all() else (ties[had][:, had], acts[had] / chances[had])
+
+
+@dataclass(frozen=True)
+class Inequality:
+    """How much there is, and how it is shared out."""
+
+    payoff: str = "payoff"
+    """Column of what each agent has won so far."""
+    name: str = "inequality"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return total, mean and least of the payoffs, and their Gini index."""
+        return welfare(needed(society, self.name, self.payoff))
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return mean and Gini index; they have no shuffle null, for neither depends on who is where."""
+        found = welfare(needed(society, self.name, self.payoff))
+        return tuple(
+            Finding(
+                observer=self.name,
+                metric=metric,
+                value=found[metric],
+                n=society.n_agents,
+                note="compare with the null policy",
+            )
+            for metric in ("mean", "gini")
+        )
+
+
+@dataclass(frozen=True)
+class PersonaEffects:
+    """Whether traits go with cooperation; run with shuffled personas to see it vanish."""
+
+    acts: str = "cooperated"
+    """Column of what each agent has given so far."""
+    chances: str = "moves"
+    """Column of how often each could have given; empty: the column ``acts`` is the behaviour as it stands."""
+    traits: tuple[str, ...] = ("O", "C", "E", "A", "N")
+    """Letters of the traits."""
+    permutations: int = PERMUTATIONS
+    """Shuffles of the null."""
+    name: str = "persona_effects"
+
+    def observe(self, society: Society) -> Mapping[str, float]:
+        """Return the rank correlation of each trait with the behaviour; NaN in a society without personas."""
+        behaviour = self._behaviour(society)
+        return {f"trait_{letter}": trait_correlation(society.trait(letter), behaviour) for letter in self.traits}
+
+    def conclude(self, society: Society) -> Sequence[Finding]:
+        """Return them against personas permuted over the agents."""
+        behaviour = self._behaviour(society)
+        permutations = affordable(self.permutations, len(behaviour))
+        found = []
+        for letter in self.traits:
+            # One stream anew for each trait: whole personas are shuffled, not trait by trait.
+            rng = society.stream("observe", self.name)
+            z = society.trait(letter)
+            null = trait_association(z, behaviour, rng, permutations)
+            n = len(ranks(z, behaviour)[0])
+            found.append(against(self.name, f"trait_{letter}", null, SHUFFLED_PERSONAS, n))
+        return found
+
+    def _behaviour(self, society: Society) -> Floats:
+        acts = np.asarray(needed(society, self.name, self.acts), np.float64)
+        if not self.chances:
+            return acts
+        chances = needed(society, self.name, self.chances)
+        rate: Floats = np.divide(acts, chances, out=np.full(len(acts), NAN), where=chances > 0)
+        return rate
+
+
+def needed(society: Society, observer: str, column: str) -> npt.NDArray[Any]:
+    """Return a column that an observer cannot do without.
+
+    Raises:
+        ObserverError: the society has none of this name.
+    """
+    try:
+        return society.column(column)
+    except UsageError as error:
+        raise ObserverError(f"observer {observer!r} reads a column of the agents that is not there: {error}") from error
+
+
+def affordable(permutations: int, cells: int) -> int:
+    """Return how many permutations of so many cells a null may take."""
+    return min(permutations, max(FEWEST_PERMUTATIONS, SHUFFLED_ARCS // max(cells, 1)))
+
+
+def against(observer: str, metric: str, null: Null, words: str, n: int) -> Finding:
+    """Return the finding of a value and its null."""
+    return Finding(
+        observer=observer,
+        metric=metric,
+        value=null.value,
+        null_mean=null.mean,
+        null_sd=null.sd,
+        gap=null.gap,
+        p_value=null.p_value,
+        null=words,
+        n=n,
+        note=f"{null.permutations} permutations",
+    )
+
+
 # Names ----------------------------------------------------------------------------------------------------------------
 
 OBSERVERS: Mapping[str, Callable[[], Observer]] = MappingProxyType(
@@ -341,6 +517,9 @@ OBSERVERS: Mapping[str, Callable[[], Observer]] = MappingProxyType(
         "centralisation": Centralisation,
         "friendship_paradox": FriendshipParadox,
         "actions": Actions,
+        "cooperation": Cooperation,
+        "inequality": Inequality,
+        "persona_effects": PersonaEffects,
     }
 )
 
@@ -430,6 +609,23 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "node_mean": "Mean over agents of their neighbours' mean number of ties (undirected ties).",
         },
         "actions": {"<kind>": "Events of this kind in the step, per living agent."},
+        "cooperation": {
+            "rate": "Share of what could be given so far that was given.",
+            "both": "Share of ties of which both ends cooperate (gave at least half of what they could).",
+            "one": "Share of ties of which one end cooperates.",
+            "none": "Share of ties of which no end cooperates.",
+            "assortment": "Correlation over ties of the two ends' cooperation rates.",
+        },
+        "inequality": {
+            "total": "Payoffs of all agents so far, added up.",
+            "mean": "Payoff of an agent so far, on average.",
+            "min": "Payoff of the agent that has least.",
+            "gini": "Gini index of payoffs: 0 all have equally much, near 1 one has all; not a number with debts.",
+        },
+        "persona_effects": {
+            f"trait_{letter}": f"Rank correlation over agents of {trait} with their cooperation rate."
+            for letter, trait in TRAIT_LETTERS.items()
+        },
     }
 )
 

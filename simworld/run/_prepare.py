@@ -254,9 +254,10 @@ def prepare(
         except (TypeError, ValueError) as error:
             raise ParameterError(f"parameter {name} = {value!r:.80} cannot be written down as JSON: {error}") from error
     observing = make_observers(own, plan.observers)
-    if isinstance(society, PlainModel):
-        for one in observing:
-            one.observe(society)  # raises if it needs what a plain model has not
+    for one in observing:
+        # Raises if it needs what this society has not; the scenario's own observers know it.
+        if isinstance(society, PlainModel) or one.name in plan.observers:
+            one.observe(society)
     return Prepared(ref.name, plan, inputs, society, observing, seating=seating, embed=embed)
 
 

@@ -264,7 +264,9 @@ def anova(results: pl.DataFrame, factors: Sequence[str], measure: str, *, intera
     columns = {short[name]: [_text(values[i]) for values, _ in by_cell] * 2 for i, name in enumerate(kept)}
     data = pd.DataFrame({"y": np.concatenate([mean - apart, mean + apart]), **columns})
     said = " + ".join(":".join(f"C({short[name]}, Sum)" for name in term) for term in terms)
-    fit = wls(f"y ~ {said}", data, weights=np.concatenate([n, n]) / 2).fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the fit is not unique is said below
+        fit = wls(f"y ~ {said}", data, weights=np.concatenate([n, n]) / 2).fit()
     if fit.model.rank < fit.model.exog.shape[1]:
         raise CampaignError(f"the points that ran do not tell the terms apart{hint if interactions else ''}")
     squares = [float(value) for value in anova_lm(fit, typ=2)["sum_sq"]]

@@ -428,15 +428,10 @@ def _curve(report: _Report, measure: str, x: str, varied: Sequence[str]) -> Draw
             else "Only points that are independent of one another are taken."
         )
     spec = report.campaign.factors.get(x)
-    data = (
-        frame
-        if beside is None
-        else pl.concat([frame, beside.with_columns(pl.lit("null").alias("mind"))], how="diagonal_relaxed")
-    )
     return figures.curves(
         f"{measure} against {x}" + (f" by {by}" if by else ""), clean(f"{caption}{' '.join(said)} {INTERVALS}"), frame, x,
         by, report.title_of(x), measure, by_title=by or "", null=beside, theory=report.campaign.theory.get(measure),
-        log=isinstance(spec, Span) and spec.log, data=data,
+        log=isinstance(spec, Span) and spec.log, data=_with_null(frame, beside),
     )  # fmt: skip
 
 
@@ -677,44 +672,55 @@ def _others(report: _Report) -> list[Block]:
 
 def _courses(report: _Report) -> list[Block]:
     """Return the courses of the wanted metrics: mean with band over steps, a line a level of the first factor."""
-    series = report.found.series
+    series, kind = report.found.series, report.campaign.design.kind
     if not series.height:
         return []
     varied = [name for name in report.factors if 1 < report.levels.get(name, 0)]
-    kind = report.campaign.design.kind
     by = next((name for name in varied if not _is_many(report.results, name)), None) if kind != "variance" else None
-    own = report.results.select("point", *([by] if by else [])).unique("point", maintain_order=True)
+    is_apart = report.has_null and by != "mind"
+    columns = [*([by] if by else []), *(["mind"] if is_apart else [])]
+    own = report.results.select("point", *columns).unique("point", maintain_order=True)
     steps = series["step"].unique().sort()
     stride = max(1, math.ceil(steps.len() / STEPS_SHOWN))
     kept = series.filter((pl.col("step") % stride == 0) | (pl.col("step") == steps[-1]))
     joined = kept.join(own, on="point", how="left", maintain_order="left")
+    is_null = pl.col("mind").eq_missing(pl.lit("null"))
+    played, null = (joined.filter(~is_null), joined.filter(is_null)) if is_apart else (joined, joined.clear())
     blocks: list[Block] = []
     for name in report.campaign.series:
         if name not in series.columns:
             continue
-        value = pl.when(pl.col(name).is_finite()).then(pl.col(name))
-        by_step = ["step", *([by] if by else [])]
-        frame = (
-            joined.select(*dict.fromkeys([*by_step, name]))
-            .group_by(by_step, maintain_order=True)
-            .agg(value.count().alias("n"), value.mean().alias("mean"), value.std().alias("sd"))
-            .with_columns((NORMAL_95 * pl.col("sd") / pl.col("n").sqrt()).alias("half"))
-            .with_columns(
-                (pl.col("mean") - pl.col("half")).alias("low"), (pl.col("mean") + pl.col("half")).alias("high")
-            )
-            .drop("half")
-        )
+        frame = _course(played, ["step", *([by] if by else [])], name)
+        beside = _course(null, ["step"], name) if null.height else None
         caption = f"Mean of {name} over runs after each step" + (f", a line a value of {by}" if by else "")
-        caption += ". Bands: 95 % intervals of the mean (normal)." + (
-            f" Every {stride}th step is drawn." if stride > 1 else ""
-        )
+        caption += ". Bands: 95 % intervals of the mean (normal)."
+        caption += f" Every {stride}th step is drawn." if stride > 1 else ""
+        caption += " Grey: the null policy." if beside is not None else ""
         more = frame[by].n_unique() - figures.LINES if by else 0
         caption += f" {counted(more, 'more value')} of {by} left out." if more > 0 else ""
         blocks.append(figures.curves(
             f"{name} over time", clean(caption), frame, "step", by, "step", name, by_title=by or "", band=True,
-            theory=report.campaign.theory.get(name),
+            null=beside, theory=report.campaign.theory.get(name), data=_with_null(frame, beside),
         ))  # fmt: skip
     return blocks
+
+
+def _course(runs: pl.DataFrame, by: Sequence[str], name: str) -> pl.DataFrame:
+    """Return the mean of a metric over runs with its interval, by step and what else is named."""
+    value = pl.when(pl.col(name).is_finite()).then(pl.col(name))
+    half = NORMAL_95 * pl.col("sd") / pl.col("n").sqrt()
+    return (
+        runs.group_by(by, maintain_order=True)
+        .agg(value.count().alias("n"), value.mean().alias("mean"), value.std().alias("sd"))
+        .with_columns((pl.col("mean") - half).alias("low"), (pl.col("mean") + half).alias("high"))
+    )
+
+
+def _with_null(frame: pl.DataFrame, null: pl.DataFrame | None) -> pl.DataFrame:
+    """Return both as one table, for whoever downloads it."""
+    if null is None:
+        return frame
+    return pl.concat([frame, null.with_columns(pl.lit("null").alias("mind"))], how="diagonal_relaxed")
 
 
 def _notes(report: _Report) -> list[Block]:
@@ -725,7 +731,8 @@ def _cost(report: _Report) -> list[Block]:
     record, results = report.found.record, report.results
     usd, tokens = results["usd"].sum() or 0.0, results["tokens"].sum() or 0
     seconds = record["seconds"]
-    rows = [("money", f"${usd:,.4f}"), ("tokens", f"{tokens:,}")]
+    has_model = "model" in (*report.campaign.settings, *report.campaign.factors) or usd or tokens
+    rows = [("models", "none was asked")] if not has_model else [("money", f"${usd:,.4f}"), ("tokens", f"{tokens:,}")]
     if seconds:
         rows.append(
             (
@@ -786,6 +793,7 @@ def _manifest(report: _Report) -> list[Block]:
             ("seconds", "Seconds"),
         ]
         blocks.append(grid("Calls of the campaign", frame.reverse(), heads, limit=POINTS_SHOWN))
-    said = json.dumps(found.manifest["campaign"], indent=1, ensure_ascii=False)
-    blocks.append(Code(clean(said), "The campaign as it ran"))
+    said = found.manifest["campaign"]
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in said.items()]
+    blocks.append(Code(clean("\n".join(lines)), "The campaign as it ran"))
     return blocks

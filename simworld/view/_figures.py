@@ -106,20 +106,26 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _theory(theory: float | None, axis: str = "y") -> dict[str, Any]:
-    """Return the line of what theory gives, across the whole figure."""
+def _line_of_theory(theory: float | None, axis: str) -> list[dict[str, Any]]:
+    """Return the line of what theory gives, right across the figure."""
     if theory is None:
-        return {}
+        return []
     other = "x" if axis == "y" else "y"
-    shape = {
-        "type": "line", f"{axis}0": theory, f"{axis}1": theory, f"{other}0": 0, f"{other}1": 1,
-        f"{other}ref": "paper", "line": {"dash": "dash", "width": 1.5, "color": GREY},
-    }  # fmt: skip
-    place = {"x": 1, "xref": "paper", "y": theory, "xanchor": "right", "yanchor": "bottom"}
-    if axis == "x":
-        place = {"y": 1, "yref": "paper", "x": theory, "xanchor": "left", "yanchor": "bottom"}
-    note = {**place, "text": f"theory: {number(theory)}", "showarrow": False}
-    return {"shapes": [shape], "annotations": [note]}
+    line = {"dash": "dash", "width": 1.5, "color": GREY}
+    ends = {f"{axis}0": theory, f"{axis}1": theory, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    return [{"type": "line", **ends, "line": line}]
+
+
+def _named_theory(theory: float | None, axis: str, place: Any) -> list[Any]:
+    """Return what names that line in the legend, and makes room for it: the axes do not see a line of theirs."""
+    from plotly import graph_objects as go
+
+    if theory is None:
+        return []
+    x, y = ([place], [theory]) if axis == "y" else ([theory], [place])
+    line = {"dash": "dash", "width": 1.5, "color": GREY}
+    name = f"theory: {number(theory)}"
+    return [go.Scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=True, hoverinfo="skip")]
 
 
 def _legend(title: str = "") -> dict[str, Any]:
@@ -163,8 +169,8 @@ def dots(
         hovertemplate="%{text}<br>%{x:.4g} (%{customdata[0]} to %{customdata[1]})<extra></extra>",
     )  # fmt: skip
     figure = _figure(
-        [trace], 110 + 24 * frame.height, yaxis=_rows(names), xaxis=_axis(x_title, zeroline=zero),
-        **_theory(theory, "x"), margin={"t": 30},
+        [trace, *_named_theory(theory, "x", 0)], 110 + 24 * frame.height, yaxis=_rows(names), xaxis=_axis(x_title, zeroline=zero),
+        shapes=_line_of_theory(theory, "x"), legend=_legend(), margin={"t": 30},
     )  # fmt: skip
     return Drawing(title, caption, figure, frame)
 
@@ -228,11 +234,12 @@ def curves(
             x=places, y=part["mean"].to_list(), mode="lines" if band else "lines+markers", legendgroup=group,
             name=label(y_title if by is None else level(one)), text=_words(part[x].to_list()), hovertemplate=hover,
             line={"color": colour, "width": 2, "dash": DASHES[(i + i // len(COLOURS)) % len(DASHES)]},
-            showlegend=by is not None or null is not None, **more,
+            showlegend=by is not None or null is not None or theory is not None, **more,
         ))  # fmt: skip
+    traces += _named_theory(theory, "y", scale.at(scale.values[:1])[0] if scale.values else 0)
     figure = _figure(
         traces, 440, xaxis=scale.axis(x_title, **({"type": "log"} if log and scale.is_numeric else {})),
-        yaxis=_axis(y_title), legend=_legend(by_title), **_theory(theory),
+        yaxis=_axis(y_title), legend=_legend(by_title), shapes=_line_of_theory(theory, "y"),
     )  # fmt: skip
     return Drawing(title, caption, figure, frame if data is None else data)
 
@@ -252,13 +259,27 @@ def heat_map(
         x=across.at(xs), y=up.at(ys), z=z, colorscale="Cividis", xgap=1, ygap=1,
         text=[[f"{label(level(a))}, {label(level(b))}" for a in xs] for b in ys],
         colorbar={"title": {"text": label(z_title, 30), "side": "right"}, "thickness": 14},
-        hovertemplate="%{text}<br>%{z:.4g}<extra></extra>", texttemplate="%{z:.3g}" if is_written else "",
+        hovertemplate="%{text}<br>%{z:.4g}<extra></extra>",
     )  # fmt: skip
+    written = _written(z) if is_written else []
     figure = _figure(
         [trace], 160 + min(44 * len(ys), 480), xaxis=across.axis(x_title, showgrid=False),
-        yaxis=up.axis(y_title, showgrid=False),
+        annotations=written, yaxis=up.axis(y_title, showgrid=False),
     )  # fmt: skip
     return Drawing(title, caption, figure, frame)
+
+
+def _written(z: Sequence[Sequence[float | None]]) -> list[dict[str, Any]]:
+    """Return the numbers of the cells, black where cividis is light and white where it is dark."""
+    known = [value for row in z for value in row if _is_number(value)]
+    if not known:
+        return []
+    low, size = min(known), (max(known) - min(known)) or 1.0
+    return [
+        {"x": i, "y": j, "text": number(float(f"{value:.3g}")), "showarrow": False,
+         "font": {"color": "#000000" if (value - low) / size > 0.5 else "#ffffff"}}
+        for j, row in enumerate(z) for i, value in enumerate(row) if value is not None and _is_number(value)
+    ]  # fmt: skip
 
 
 def _ordered(values: list[Any]) -> list[Any]:

@@ -28,6 +28,7 @@
       paper_bgcolor: paper, plot_bgcolor: paper, margin: { l: 70, r: 20, t: 20, b: 60 }, hovermode: "closest",
       hoverlabel: { align: "left" }, legend: { bgcolor: "rgba(0,0,0,0)" }, width: onPaper ? PAPER_WIDTH : undefined,
     }, plot.layout);
+    if (onPaper) found.height = Math.min(found.height, Math.max(320, found.height * 0.75));
     for (const name of Object.keys(found).filter((key) => /^[xy]axis/.test(key))) {
       found[name] = merged({ gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true }, found[name]);
     }

@@ -156,7 +156,7 @@ class World(Remembering, mesa.Model):
         """Whose character each agent's mind plays: its own persona's, unless personas are shuffled."""
         self._shuffles = shuffle_personas
         self._late: tuple[int, list[Persona], list[Persona]] = (-1, [], [])
-        self._traits = np.zeros((0, len(LETTERS)))
+        self._traits = {name: np.zeros((0, len(LETTERS))) for name in ("personas", "played")}
         self._handles = 0
         self._faces: dict[int, Agent] = {}
         self.events = EventBuffer()
@@ -417,6 +417,7 @@ class World(Remembering, mesa.Model):
             step=self.t,
             n_agents=self.table.n,
             everyone=self.played,
+            traits=None if self.played is None else self._played_trait,
             memories=self.memories_for(ids, recall, purpose, occurrences),
             check=check,
             asks_everyone=everyone,
@@ -481,9 +482,11 @@ class World(Remembering, mesa.Model):
             counts = np.concatenate([counts, np.zeros(n - known, np.int64)])
         occurrences = counts[ids]
         order = np.argsort(ids, kind="stable")
-        ranks = np.arange(len(ids)) - np.searchsorted(ids[order], ids[order], side="left")
+        ordered = ids[order]
+        first = np.flatnonzero(np.diff(ordered, prepend=-1))
+        ranks = np.arange(len(ids)) - np.repeat(first, np.diff(first, append=len(ids)))
         occurrences[order] += ranks
-        np.add.at(counts, ids, 1)
+        counts += np.bincount(ids, minlength=n)
         self._asked[purpose] = counts, n
         return occurrences
 
@@ -692,10 +695,20 @@ class World(Remembering, mesa.Model):
             raise ParameterError(f"no trait letter {letter!r}; letters: {', '.join(TRAIT_LETTERS)}")
         if self.personas is None:
             return np.full(self.n_agents, np.nan)
-        known = len(self._traits)
-        if known < self.table.n:
-            self._traits = np.concatenate([self._traits, trait_matrix(self.personas[known:], LETTERS)])
-        traits: npt.NDArray[np.float64] = self._traits[self.ids, LETTERS.index(letter)]
+        return self._trait_of("personas", letter)[self.ids]
+
+    def _played_trait(self, letter: str) -> npt.NDArray[np.float64]:
+        """Return a trait as the minds of all agents play it, shape (rows,)."""
+        if letter not in TRAIT_LETTERS:
+            return trait_matrix([], letter)[:, 0]  # which says what is wrong
+        return self._trait_of("personas" if self.played is self.personas else "played", letter)
+
+    def _trait_of(self, which: str, letter: str) -> npt.NDArray[np.float64]:
+        # Personas never change, so each is read once.
+        people, matrix = getattr(self, which), self._traits[which]
+        if len(matrix) < len(people):
+            self._traits[which] = matrix = np.concatenate([matrix, trait_matrix(people[len(matrix) :], LETTERS)])
+        traits: npt.NDArray[np.float64] = matrix[:, LETTERS.index(letter)]
         return traits
 
     # -- being recorded and resumed -----------------------------------------------------------------------------

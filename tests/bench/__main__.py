@@ -23,6 +23,8 @@ BENCHMARKS = {
     "recorded": "the same with metrics and events recorded",
     "memory": "bytes an agent at a million agents",
     "policies": "one Python call an agent, against Mesa",
+    "matrix_games": "repeated games at 100,000 agents, against NumPy/SciPy",
+    "traitors": "1,000 games side by side by rules, against the same by chance",
     "paradox": "network metrics at 100,000 nodes",
     "society": "friendship_paradox, with a profile",
     "memories": "retrieval of memories against one NumPy pass; storing; the village; its index",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import networkx as nx
+import numpy as np
 import pytest
 
 import simworld as sw
@@ -22,6 +23,9 @@ from simworld.observe import Finding, Observer, StillSociety
 class Member(sw.Agent):
     wealth: float = 1.0
     mood: Literal["calm", "angry"] = "calm"
+    cooperated: float = 0.0
+    moves: int = 0
+    payoff: float = 0.0
 
 
 class SmallTown(sw.World):
@@ -39,12 +43,22 @@ class SmallTown(sw.World):
                 self.graph.add(u, v)
                 self.emit("meet", agent=u, target=v)
         self.table["wealth"] += rng.normal(size=self.table.n)
+        plays = self.stream("games").random(self.table.n) < 0.7
+        self.table["moves"] += plays
+        self.table["cooperated"] += plays * self.stream("moves").random(self.table.n)
+        self.table["payoff"] += plays
         if self.t == 2:
             self.retire(3)
 
 
 class SmallTownOneWay(SmallTown):
     directed = True
+
+
+def games(n: int) -> dict[str, Any]:
+    """Return the columns that observers of games read, of n agents; the first of them never had a chance."""
+    at = np.arange(n)
+    return {"moves": at, "cooperated": at * (at % 3) / 2.0, "payoff": 10.0 - at}
 
 
 def societies() -> Iterator[tuple[str, Any]]:
@@ -54,13 +68,18 @@ def societies() -> Iterator[tuple[str, Any]]:
         for n in (0, 1, 2):
             yield (
                 f"{n} nodes, directed={directed}",
-                StillSociety(nx.empty_graph(n, create_using=make), directed=directed),
+                StillSociety(nx.empty_graph(n, create_using=make), directed=directed, columns=games(n)),
             )
-        yield f"tieless, directed={directed}", StillSociety(nx.empty_graph(7, create_using=make), directed=directed)
+        tieless = nx.empty_graph(7, create_using=make)
+        yield f"tieless, directed={directed}", StillSociety(tieless, directed=directed, columns=games(7))
         complete = nx.complete_graph(6, create_using=make)
-        yield f"complete, directed={directed}", StillSociety(complete, directed=directed)
-    yield "karate", StillSociety(nx.karate_club_graph(), directed=False, happened={"meet": 3})
-    yield "random arcs", StillSociety(nx.gnp_random_graph(40, 0.1, seed=1, directed=True))
+        yield f"complete, directed={directed}", StillSociety(complete, directed=directed, columns=games(6))
+    traits = {"A": np.sin(np.arange(34.0))}
+    yield (
+        "karate",
+        StillSociety(nx.karate_club_graph(), directed=False, happened={"meet": 3}, columns=games(34), traits=traits),
+    )
+    yield "random arcs", StillSociety(nx.gnp_random_graph(40, 0.1, seed=1, directed=True), columns=games(40))
     for cls in (SmallTown, SmallTownOneWay):
         world = cls(rng=4)
         yield f"{cls.__name__} at 0", world

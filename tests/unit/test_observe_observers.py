@@ -28,7 +28,15 @@ EIGHT = {f"{form}_{x}_{hood}" for form in ("weak", "strong") for x in ("in", "ou
 
 def society(net: str) -> StillSociety:
     graph, directed = NETS[net]
-    return StillSociety(observe.adjacency(graph), directed=directed, happened={"post": 3, "follow": 1}, seed=9)
+    at = np.arange(len(graph))
+    return StillSociety(
+        observe.adjacency(graph),
+        directed=directed,
+        columns={"moves": 2 + at, "cooperated": at * (at % 3) / 2.0, "payoff": at},
+        traits={letter: np.sin((1.0 + k) * at) for k, letter in enumerate("OCEANH")},
+        happened={"post": 3, "follow": 1},
+        seed=9,
+    )
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -68,6 +76,9 @@ def test_names() -> None:
         "centralisation",
         "friendship_paradox",
         "actions",
+        "cooperation",
+        "inequality",
+        "persona_effects",
     )
 
 
@@ -93,7 +104,9 @@ def test_describe_has_every_metric_of_every_observer() -> None:
     }
     for key in every:
         name, metric = key.split(".")
-        assert metric == "<kind>" or (name, metric) in described, f"{key} is described but never measured"
+        # Honesty-humility is of another inventory than the five, so it is measured where somebody asks for it.
+        asked = metric == "<kind>" or key == "persona_effects.trait_H"
+        assert asked or (name, metric) in described, f"{key} is described but never measured"
 
 
 def test_meaning_of_what_a_user_brings() -> None:
