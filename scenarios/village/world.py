@@ -66,6 +66,9 @@ class Params(sw.Params):
     party_day: int = sw.field(2, ge=1, unit="days", doc="Day of the party, from 1.")
     party_start: str = sw.field("19:00", doc="When the party begins.")
     party_end: str = sw.field("21:00", doc="When the party ends.")
+    p_acquainted: float = sw.field(
+        0.0, ge=0, le=1, unit="probability", doc="Chance that two who are not related know each other at the start."
+    )
     attention: int = sw.field(3, ge=1, le=25, unit="people", doc="People noticed in a step.", source="code")
     retention: int = sw.field(
         5, ge=0, le=100, unit="records", doc="Latest observations that are not stored again.", source="code"
@@ -202,6 +205,14 @@ class Village(sw.World):
             for j in range(i + 1, self.table.n):
                 if self.homes[j] == home and not (i in related and j in related):
                     closeness.setdefault((i, j), 0.5)
+        n, p = self.table.n, self.params.p_acquainted
+        if p > 0:
+            draws = self.stream("acquainted").random((n, n))
+            for i in range(n):
+                for j in range(i + 1, n):
+                    if (i, j) not in closeness and draws[i, j] < p:
+                        kinds[i, j] = kinds[j, i] = "acquaintance"
+                        closeness[i, j] = 0.5
         for (i, j), close in sorted(closeness.items()):
             self.graph.add(i, j, close)
             for one, two in ((i, j), (j, i)):

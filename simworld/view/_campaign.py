@@ -782,7 +782,11 @@ def _manifest(report: _Report) -> list[Block]:
     calls = found.record["calls"]
     if calls:
         frame = pl.DataFrame(
-            [{**call, "digest": call["digest"][:12], "content_hash": call["content_hash"][:12]} for call in calls]
+            [
+                {**call, "digest": call["digest"][:12], "content_hash": call["content_hash"][:12],
+                 "seconds": span_of_time(call["seconds"])}
+                for call in calls
+            ]  # fmt: skip
         )
         heads = [
             ("at", "Ended at"),
@@ -790,7 +794,7 @@ def _manifest(report: _Report) -> list[Block]:
             ("content_hash", "Files"),
             ("planned", "Planned"),
             ("finished", "There after it"),
-            ("seconds", "Seconds"),
+            ("seconds", "Took"),
         ]
         blocks.append(grid("Calls of the campaign", frame.reverse(), heads, limit=POINTS_SHOWN))
     said = found.manifest["campaign"]

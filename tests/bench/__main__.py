@@ -28,6 +28,7 @@ BENCHMARKS = {
     "paradox": "network metrics at 100,000 nodes",
     "society": "friendship_paradox, with a profile",
     "memories": "retrieval of memories against one NumPy pass; storing; the village; its index",
+    "campaigns": "many short runs on two workers, against the ideal and mesa.batch_run",
     "llm": "language-model minds, against bare loops over both clients",
     "startup": "simworld --help, import simworld",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = {"memory", "startup", "llm", "memories"}
+SLOW = {"memory", "startup", "llm", "memories", "campaigns"}
 """These start processes of their own, or chromadb."""
 
 
