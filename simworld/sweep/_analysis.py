@@ -421,8 +421,7 @@ def per_point(campaign: Campaign, results: pl.DataFrame, measure: str, n: int) -
     """
     runs = _runs(results, ["point"], measure, is_each_row=True)
     good = runs.drop_nulls(_VALUE).group_by("point").agg(pl.len().alias("n"), pl.col(_VALUE).mean())
-    failed = set(runs.filter(pl.col(_VALUE).is_null())["point"].to_list())
-    whole = set(good.filter(pl.col("n") >= campaign.replicates)["point"].to_list()) - failed
+    whole = set(good.filter(pl.col("n") >= campaign.replicates)["point"].to_list())
     if bad := [point for point in range(n) if point not in whole]:
         shown = ", ".join(map(str, bad[:10])) + (" …" if len(bad) > 10 else "")
         raise CampaignError(

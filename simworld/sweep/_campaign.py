@@ -115,7 +115,8 @@ class Design(Record):
     """Whether Sobol' also estimates second-order indices, at twice the runs."""
     components: tuple[str, ...] = ("personas", "graph", "schedule", "seed")
     """Of the variance card, the outermost first: ``personas``, ``graph``, ``schedule``, ``seed``, ``sampling``
-    (replicates of language models), ``card`` (prompt rendering), ``model``."""
+    (replicates of language models), ``card`` (prompt rendering), ``model``. The last two take the listed values of
+    their factor, the same in every value of the component before; outermost they are easiest to read."""
     repeats: int = Field(3, ge=2)
     """Values of each component within one value of the component before it."""
 
@@ -264,6 +265,8 @@ class Campaign(Record):
                     raise ValueError(f"factor {name!r} is a distribution, which a factorial cannot run through")
                 if isinstance(factor, Span) and factor.levels is None:
                     raise ValueError(f"factor {name!r} is a span; say its levels, or choose a sampled design.kind")
+        if kind == "variance" and self.replicates > 1:
+            raise ValueError("a variance design has one run a leaf, and repeats say how often; leave replicates out")
         if kind == "variance":
             known = ("personas", "graph", "schedule", "seed", "sampling", "card", "model")
             for one in design.components:

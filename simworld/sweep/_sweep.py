@@ -240,6 +240,7 @@ class _Work:
         first = first if until is None else min(first, until.max_replicates)
         self._replicates = [0] * len(ready.points)
         self._keys: list[list[str]] = [[] for _ in ready.points]
+        self._wanted: set[str] = set()
         self._queue: deque[tuple[int, int]] = deque()
         self.planned = self.finished = self.failed = 0
         self._open = [0] * len(ready.points)
@@ -272,6 +273,9 @@ class _Work:
         for replicate in range(self._replicates[point], replicates):
             key = self._plan.task(point, replicate).key
             self._keys[point].append(key)
+            if key in self._wanted:
+                continue  # a sampled design may name a point twice: it is one run
+            self._wanted.add(key)
             self.planned += 1
             if (status := self._status.get(key)) is None:
                 self._queue.append((point, replicate))

@@ -104,7 +104,6 @@ def nested_squares(y: npt.ArrayLike) -> tuple[list[int], list[float]]:
     """
     a = np.asarray(y, np.float64)
     size = float(np.abs(a).max()) if a.size else 0.0
-    a = a - a.mean()  # shifts change nothing but rounding
     df, squares = [], []
     outer: npt.NDArray[np.float64] = a.mean(keepdims=True)
     for i in range(a.ndim):

@@ -218,7 +218,7 @@ def curves(
                        line={"color": GREY, "width": 2, "dash": "dot"}, text=_words(null[x].to_list()),
                        hovertemplate=hover),
         ]  # fmt: skip
-    levels = [None] if by is None else frame[by].unique(maintain_order=True).to_list()
+    levels = [None] if by is None else _ordered(frame[by].unique(maintain_order=True).to_list())
     for i, one in enumerate(levels[:LINES]):
         part = frame if by is None else frame.filter(pl.col(by).eq_missing(pl.lit(one)))
         part = part.sort(x, maintain_order=True) if scale.is_numeric else part

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
+SHORT = 34
+"""Characters up to which the texts of a column stay on one line; arbitrary, an interval or a name."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -57,7 +60,8 @@ class Grid:
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    is_number: Sequence[bool]
+    styles: Sequence[str]
+    """Of each column: ``number``, ``short`` (not broken into lines on a screen) or nothing."""
     note: str = ""
     kind: str = "grid"
 
@@ -124,7 +128,11 @@ def grid(
         [number(value) if is_number else level(value) for value, is_number in zip(row, numeric, strict=True)]
         for row in shown.select(columns).iter_rows()
     ]
-    return Grid(caption, [head for _, head in heads], rows, numeric, note)
+    styles = [
+        "number" if is_number else "short" if all(len(row[i]) <= SHORT for row in rows) else ""
+        for i, is_number in enumerate(numeric)
+    ]
+    return Grid(caption, [head for _, head in heads], rows, styles, note)
 
 
 def render(page: Page) -> str:
@@ -132,8 +140,9 @@ def render(page: Page) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, finalize=_cleaned, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
     scripts = [_plotly(), (HERE / "page.js").read_text("utf-8")] if _drawings(page) else []
     drawings = {f"figure-{i}": each for i, each in enumerate(_drawings(page))}
     return environment.get_template("page.html").render(
@@ -161,10 +170,15 @@ def _plotly() -> str:
 
 
 def _safe(text: str) -> Any:
-    """Return text of ours that goes into the page as it is."""
+    """Return text that goes into the page as it is: our own files, and JSON without any ``<``."""
     from markupsafe import Markup
 
-    return Markup(text)  # noqa: S704 - our own files, and JSON without any "<"
+    return Markup(text)
+
+
+def _cleaned(value: Any) -> Any:
+    """Return what the template shows, texts without control characters; it is escaped after this."""
+    return clean(value) if type(value) is str else value
 
 
 def _policy(scripts: Sequence[str]) -> str:

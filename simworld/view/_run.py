@@ -7,10 +7,10 @@ import math
 
 import polars as pl
 
-from simworld.observe import meaning
 from simworld.run import Run
 from simworld.view import _figures as figures
 from simworld.view._page import Block, Code, Page, Pairs, Section, Words, grid
+from simworld.view._subject import what_is
 from simworld.view._text import clean, counted, interval, p_value
 
 LINES_A_FIGURE = 6
@@ -45,9 +45,10 @@ def _findings(run: Run) -> list[Block]:
     found = run.findings
     if not found.height:
         return []
+    said = [what_is(f"{a}.{b}") for a, b in found.select("observer", "metric").iter_rows()]
     table = found.with_columns(
         pl.Series("p_shown", [p_value(p) for p in found["p_value"].to_list()], dtype=pl.String),
-        pl.Series("what", [_what(a, b) for a, b in found.select("observer", "metric").iter_rows()], dtype=pl.String),
+        pl.Series("what", said, dtype=pl.String),
     )  # fmt: skip
     heads = [
         ("observer", "Observer"), ("metric", "Finding"), ("value", "Value"), ("null_mean", "Null"), ("gap", "Gap"),
@@ -63,7 +64,7 @@ def _findings(run: Run) -> list[Block]:
         )
         table = table.with_columns(pl.col("policy").fill_null("–"))
         heads.append(("policy", "Null policy"))
-    heads += [("what", "What it is")] if any(table["what"].to_list()) else []
+    heads += [("what", "What it is")] if any(said) else []
     table = table.with_columns(pl.col("what").replace("", "–"))
     note = "Null: what chance gives with the same graph (shuffles) or what theory says; gap: value minus null."
     note += (
@@ -74,46 +75,51 @@ def _findings(run: Run) -> list[Block]:
     return [grid("Findings at the end", table, heads, limit=ROWS_SHOWN, note=note)]
 
 
-def _what(observer: str, metric: str) -> str:
-    return clean(meaning(observer, metric))
-
-
 def _metrics(run: Run) -> list[Block]:
     frame = run.metrics
     if frame.height < 2:
         return []
     stride = max(1, math.ceil(frame.height / STEPS_SHOWN))
     kept = frame.filter((pl.col("step") % stride == 0) | (pl.col("step") == frame["step"].max()))
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, bool], list[str]] = {}
     for name in frame.columns:
         if name != "step" and (frame.schema[name].is_numeric() or frame.schema[name] == pl.Boolean):
-            groups.setdefault(name.rpartition(".")[0], []).append(name)
+            # Shares beside counts would all lie on the axis.
+            is_share = bool(frame[name].cast(pl.Float64).fill_nan(None).drop_nulls().is_between(0, 1).all())
+            groups.setdefault((name.rpartition(".")[0], is_share), []).append(name)
+    parts = [
+        (observer, names[i : i + LINES_A_FIGURE])
+        for (observer, _), names in groups.items() for i in range(0, len(names), LINES_A_FIGURE)
+    ]  # fmt: skip
+    seen: dict[str, int] = {}
+    several = {observer for observer, _ in parts if [each for each, _ in parts].count(observer) > 1}
     blocks: list[Block] = []
-    drawn = 0
-    for observer, names in groups.items():
-        for start in range(0, len(names), LINES_A_FIGURE):
-            if (drawn := drawn + 1) > FIGURES:
-                continue
-            some = names[start : start + LINES_A_FIGURE]
-            more = f" ({start // LINES_A_FIGURE + 1})" if len(names) > LINES_A_FIGURE else ""
-            wide = kept.select("step", *(pl.col(name).cast(pl.Float64) for name in some))
-            long = wide.unpivot(some, index="step", variable_name="metric", value_name="mean")
-            long = long.with_columns(
-                pl.col("metric").str.strip_prefix(f"{observer}." if observer else ""), pl.lit(None, pl.Float64).alias("low"),
-                pl.lit(None, pl.Float64).alias("high"),
-            )  # fmt: skip
-            said = [
-                f"{name.rpartition('.')[2]}: {text}"
-                for name in some
-                if (text := _what(observer, name.rpartition(".")[2]))
-            ]
-            blocks.append(figures.curves(
-                f"{observer or 'Metrics of the scenario'}{more}",
-                " ".join(said) or "After each step.", long, "step", "metric", "step", "value", band=True, data=wide,
-            ))  # fmt: skip
-    if drawn > FIGURES:
-        blocks.append(Words(f"{counted(drawn - FIGURES, 'more figure')} left out; run.metrics has them all.", "note"))
+    for observer, names in parts[:FIGURES]:
+        seen[observer] = seen.get(observer, 0) + 1
+        title = observer or "Metrics of the scenario"
+        title += f" ({seen[observer]})" if observer in several else ""
+        wide = kept.select("step", *(pl.col(name).cast(pl.Float64) for name in names))
+        said = [f"{each}: {text}" for name in names if (text := what_is(name)) and (each := name.rpartition(".")[2])]
+        caption = " ".join([*said, *([f"Every {stride}th step is drawn."] if stride > 1 else [])])
+        blocks.append(figures.curves(
+            title, caption or "After each step.", _long(wide, observer), "step", "metric", "step", "value", band=True,
+            data=wide,
+        ))  # fmt: skip
+    if len(parts) > FIGURES:
+        more = counted(len(parts) - FIGURES, "more figure")
+        blocks.append(Words(f"{more} left out; metrics.parquet of the run has them all.", "note"))
     return blocks
+
+
+def _long(wide: pl.DataFrame, observer: str) -> pl.DataFrame:
+    """Return one row a step and metric, without intervals."""
+    names = [name for name in wide.columns if name != "step"]
+    nothing = pl.lit(None, pl.Float64)
+    return wide.unpivot(names, index="step", variable_name="metric", value_name="mean").with_columns(
+        pl.col("metric").str.strip_prefix(f"{observer}." if observer else ""),
+        nothing.alias("low"),
+        nothing.alias("high"),
+    )
 
 
 def _events(run: Run) -> list[Block]:

@@ -249,6 +249,13 @@ def test_groups_that_do_not_vary() -> None:
     assert sweep.effects(one, ["a"], "y")["test"].to_list() == ["welch"]
 
 
+def test_pairs_that_all_differ_alike() -> None:
+    """Of 8 ways to set three signs two have the mean of all three alike."""
+    frame = crossed({"a": [0, 1]}, 3, lambda a, replicate: 2 * a + replicate**2)
+    row = sweep.effects(frame, ["a"], "y", paired=True).row(0, named=True)
+    assert (row["test"], row["p"], row["paired_low"], row["paired_high"]) == ("sign flips", 2 / 8, 2.0, 2.0)
+
+
 def test_equal_up_to_rounding_is_no_difference() -> None:
     frame = crossed({"a": [0, 1]}, 12, lambda a, replicate: (0.1 + 0.2 if a and replicate % 3 else 0.3) + replicate)
     row = sweep.effects(frame, ["a"], "y", paired=True).row(0, named=True)
@@ -488,6 +495,8 @@ def test_morris_effects_of_a_linear_function_are_its_coefficients() -> None:
     assert found["mu"].to_list() == pytest.approx([6, -5, 0], abs=1e-9)
     assert found["mu_star"].to_list() == pytest.approx([6, 5, 0], abs=1e-9)
     assert found["sigma"].to_list() == pytest.approx([0, 0, 0], abs=1e-9)
+    finer, same = sampled("morris", factors, 6, lambda x1, x2, x3: 10 + 3 * x1 - 5 * x2 + 0 * x3, levels=8)
+    assert sweep.morris_indices(finer, same, "y")["mu_star"].to_list() == pytest.approx([6, 5, 0], abs=1e-9)
     bent, curved = sampled("morris", factors, 20, lambda x1, x2, x3: x1 * x2 + x3, levels=6)
     rows = sweep.morris_indices(bent, curved, "y")
     assert rows["sigma"][0] > 0.1
@@ -614,10 +623,13 @@ def test_a_summary_says_what_failed(plane: str, tmp_path: Path) -> None:
 
 def test_a_summary_of_sampled_designs(plane: str, tmp_path: Path) -> None:
     ranges = {"a": {"low": 0, "high": 1}, "b": {"low": 0, "high": 1}}
-    sobol = made(plane, tmp_path / "s", factors=ranges, design={"kind": "sobol", "n": 64}).summary()
+    found = made(plane, tmp_path / "s", factors=ranges, design={"kind": "sobol", "n": 64})
+    sobol = found.summary()
     assert sobol.keys() == {"measure", "notes", "means", "correlations", "sobol"}
     assert sobol["correlations"]["n"].to_list() == [128, 128]
-    assert sobol["correlations"]["rho"][0] > 0.9
+    block = found.results.filter(pl.col("point") % 4 == 0), found.results.filter(pl.col("point") % 4 == 3)
+    base = pl.concat(block)
+    assert sobol["correlations"]["rho"][1] == pytest.approx(stats.spearmanr(base["b"], base["y"]).statistic)
     # y = 3 a + a b: V(E[y | a]) = 3.5² / 12, V(E[y | b]) = 0.5² / 12, and 1/144 of both.
     variances = [3.5**2 / 12, 0.5**2 / 12]
     whole = sum(variances) + 1 / 144

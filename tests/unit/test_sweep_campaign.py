@@ -97,6 +97,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"factors": {}, "design": {"kind": "variance", "components": ["seed", "persona"]}},
         "no component 'persona'; did you mean 'personas'",
     ),
+    "replicates of leaves": (
+        {"factors": {}, "design": {"kind": "variance"}}, "a variance design has one run a leaf",
+    ),
     "a measure twice": ({"measures": ["share", "share"]}, "two measures have one name"),
     "until of no measure": (
         {"until": {"metric": "shares", "ci_width": 0.1, "max_replicates": 9}},
@@ -229,7 +232,7 @@ def test_common_random_numbers_are_common_to_all_points(scenario: str) -> None:
 
 def test_a_variance_design_changes_one_part_of_the_chance_at_a_time(scenario: str) -> None:
     design = {"kind": "variance", "components": ["personas", "graph", "seed"], "repeats": 2}
-    made = checked(campaign(scenario, factors={}, design=design))
+    made = checked(campaign(scenario, factors={}, replicates=1, design=design))
     found = {tuple(point.values()): seeds_of(made, point, 0) for point in points(made)}
     assert len(found) == 8
     assert found[0, 0, 0]["seeds"] == found[0, 0, 1]["seeds"]

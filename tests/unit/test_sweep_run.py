@@ -114,6 +114,15 @@ def test_a_changed_scenario_is_run_anew(tmp_path: Path) -> None:
     assert (second.results["share"] - before["share"]).round(9).unique().to_list() == [1.0]
 
 
+def test_a_point_that_a_sample_names_twice_is_run_once(scenario: str, tmp_path: Path) -> None:
+    said = campaign(scenario, factors={"mind": ["rules", "null"], "p": [0.1, 0.9]}, replicates=1, series=[],
+                    design={"kind": "morris", "n": 4})  # fmt: skip
+    told: list[Progress] = []
+    found = sw.sweep(said, executor="here", out=tmp_path / "campaign", progress=told.append)
+    assert found.results.height == 12
+    assert told[-1].planned == told[-1].finished == told[-1].made == found.results["key"].n_unique() <= 4
+
+
 # -- failures -------------------------------------------------------------------------------------------------------
 
 

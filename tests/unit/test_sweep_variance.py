@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 import simworld as sw
 from simworld.errors import CampaignError
 from simworld.rng import stream
 from simworld.sweep import Campaign, variance_card
 from simworld.sweep._design import points
-from simworld.sweep._variance import nested_squares
+from simworld.sweep._variance import _interval_of_difference, nested_squares
 
 
 def nested(y: np.ndarray, *components: str, **factors: list[Any]) -> tuple[Campaign, pl.DataFrame]:
@@ -125,6 +126,17 @@ def test_known_components_are_recovered_without_bias_and_covered() -> None:
     share = np.mean(covered, axis=0)
     assert (share > 0.92).all(), share
     assert (share < 0.98).all(), share
+
+
+@pytest.mark.parametrize("df_a, df_b", [(1, 2), (3, 12), (9, 4)])
+def test_an_interval_ends_at_zero_where_the_f_test_does(df_a: int, df_b: int) -> None:
+    """Burdick, Graybill 1992: exact for a difference of 0, so it holds 0 if and only if the F test does not reject."""
+    for tail, end in ((0.975, 0), (0.025, 1)):
+        a = 7.0 * stats.f.ppf(tail, df_a, df_b)
+        assert _interval_of_difference(a, df_a, 7.0, df_b, 0.95)[end] == pytest.approx(0.0, abs=1e-6)
+    # And for one mean square alone.
+    alone = _interval_of_difference(5.0, df_a, 0.0, df_b, 0.95)
+    assert alone == pytest.approx(tuple(5.0 * df_a / stats.chi2.ppf((0.975, 0.025), df_a)))
 
 
 def test_a_component_that_does_nothing_is_about_zero_and_covered_exactly() -> None:
