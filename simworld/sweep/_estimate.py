@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simworld.errors import UsageError
 from simworld.run import Interval, prepare, rehearse
 from simworld.sweep._sweep import Plan
 
@@ -50,7 +51,6 @@ def estimate(ready: Plan, missing: int, workers: int) -> CampaignEstimate:
 
     Raises:
         UsageError: a point cannot be run as it is.
-        RunError: a point's scenario failed.
     """
     campaign = ready.campaign
     n = len(ready.points)
@@ -80,7 +80,12 @@ def estimate(ready: Plan, missing: int, workers: int) -> CampaignEstimate:
             usd.append(_sum(costs) if len(costs) == len(found.models) else None)
             seconds += [bound for one in found.models for bound in (one.seconds.low, one.seconds.high)]
         else:
-            seconds.append(_pilot(ready, call))
+            try:
+                seconds.append(_pilot(ready, call))
+            except UsageError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the scenario's own; such a run will count as failed
+                notes.append(f"point {point} fails: {type(error).__name__}: {error}")
     share = missing / max(least, 1)
     start = START_S if missing else 0.0
     per_worker = missing / max(workers, 1)

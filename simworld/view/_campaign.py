@@ -206,9 +206,9 @@ def _completeness(subject: Subject) -> list[Block]:
     rows = [("planned", counted(planned, "run")), ("done", f"{done:,}{share}"), ("failed", f"{failed:,}")]
     rows += [("missing", f"{missing:,}; call simworld sweep again to make them")] if missing else []
     if subject.campaign.until is not None and table.height:
-        sizes = table.group_by("point").len()["len"]
+        sizes = table.group_by("point").len()["len"].to_list()
         mean = table.height / len(subject.found.points)
-        rows.append(("replicates", f"{sizes.min():,} to {sizes.max():,} a point, {mean:,.1f} on average"))
+        rows.append(("replicates", f"{min(sizes):,} to {max(sizes):,} a point, {mean:,.1f} on average"))
     if not missing and not failed:
         return [Words("Every run of the plan is there.", "good"), Pairs(rows)]
     words = f"{missing + failed:,} of {counted(planned, 'run')} of the plan gave nothing."

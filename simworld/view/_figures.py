@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import polars as pl
 
@@ -32,7 +32,7 @@ def _figure(traces: Sequence[Any], height: int, **layout: Any) -> Figure:
     from plotly import graph_objects as go
 
     figure = go.Figure(data=list(traces), layout={"height": height, **layout})
-    figure.layout.template = None  # type: ignore[assignment]
+    figure.layout.template = None
     return figure
 
 
@@ -102,7 +102,7 @@ def _band(x: Sequence[Any], frame: pl.DataFrame, colour: str, group: str) -> Any
     )  # fmt: skip
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -169,8 +169,8 @@ def dots(
         hovertemplate="%{text}<br>%{x:.4g} (%{customdata[0]} to %{customdata[1]})<extra></extra>",
     )  # fmt: skip
     figure = _figure(
-        [trace, *_named_theory(theory, "x", 0)], 110 + 24 * frame.height, yaxis=_rows(names), xaxis=_axis(x_title, zeroline=zero),
-        shapes=_line_of_theory(theory, "x"), legend=_legend(), margin={"t": 30},
+        [trace, *_named_theory(theory, "x", 0)], 110 + 24 * frame.height, yaxis=_rows(names),
+        xaxis=_axis(x_title, zeroline=zero), shapes=_line_of_theory(theory, "x"), legend=_legend(), margin={"t": 30},
     )  # fmt: skip
     return Drawing(title, caption, figure, frame)
 
@@ -278,7 +278,7 @@ def _written(z: Sequence[Sequence[float | None]]) -> list[dict[str, Any]]:
     return [
         {"x": i, "y": j, "text": number(float(f"{value:.3g}")), "showarrow": False,
          "font": {"color": "#000000" if (value - low) / size > 0.5 else "#ffffff"}}
-        for j, row in enumerate(z) for i, value in enumerate(row) if value is not None and _is_number(value)
+        for j, row in enumerate(z) for i, value in enumerate(row) if _is_number(value)
     ]  # fmt: skip
 
 

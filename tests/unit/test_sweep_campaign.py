@@ -94,7 +94,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an incomplete point": ({"design": {"kind": "points", "points": [{"p": 0.1}]}}, "does not give a value for each"),
     "points in a factorial": ({"design": {"points": [{"p": 0.1, "mind": "rules"}]}}, "has nothing to do"),
     "an unknown component": (
-        {"factors": {}, "design": {"kind": "variance", "components": ["seed", "persona"]}},
+        {"factors": {}, "replicates": 1, "design": {"kind": "variance", "components": ["seed", "persona"]}},
         "no component 'persona'; did you mean 'personas'",
     ),
     "replicates of leaves": (
