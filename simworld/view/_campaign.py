@@ -15,7 +15,7 @@ from simworld.sweep import CampaignResults, Draw, Measure, Span
 from simworld.view import _results as results
 from simworld.view._page import Block, Code, Page, Pairs, Section, Words, grid
 from simworld.view._subject import POINTS_SHOWN, Subject, what_is
-from simworld.view._text import clean, counted, level, number, span_of_time
+from simworld.view._text import clean, counted, level, listing, number, span_of_time
 
 FAILURES_SHOWN = 20
 """Different errors that are shown; arbitrary."""
@@ -108,7 +108,10 @@ def _plan(subject: Subject) -> list[Block]:
     campaign = subject.campaign
     common = ", with random numbers in common across points" if campaign.common_random_numbers else ""
     seeds = f"all from {campaign.seed} by numpy's SeedSequence; "
-    seeds += "the k-th replicates of all points share one" if common else "no two runs share a stream"
+    if subject.kind == "variance":
+        seeds += "runs share those of the components in which they agree"
+    else:
+        seeds += "the k-th replicates of all points share one" if common else "no two runs share a stream"
     measures = "\n".join(_measure(each) for each in campaign.measures)
     rows = [
         ("design", _design(subject)), ("replicates", _replicates(subject) + common), ("seeds", seeds),
@@ -161,9 +164,10 @@ def _replicates(subject: Subject) -> str:
     until, least = subject.campaign.until, subject.campaign.replicates
     if until is None:
         return f"{least:,}"
+    enough = f"the {until.confidence:.0%} interval of {clean(until.metric)} is at most {until.ci_width:g} wide"
     return (
-        f"{_at_first(subject):,}, then more until the {until.confidence:.0%} interval of {clean(until.metric)} is at "
-        f"most {until.ci_width:g} wide, {until.max_replicates:,} at most (asymptotic confidence sequence, arXiv 2103.06476)"
+        f"{_at_first(subject):,}, then more until {enough}, {until.max_replicates:,} at most "
+        "(asymptotic confidence sequence, arXiv 2103.06476)"
     )
 
 
@@ -284,8 +288,7 @@ def _manifest(subject: Subject) -> list[Block]:
     ]  # fmt: skip
     known = found.manifest.get("versions") or {}
     rows += [(f"version of {clean(name)}", clean(value)) for name, value in known.items()]
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in found.manifest["campaign"].items()]
-    return [Pairs(rows), *_calls(subject), Code(clean("\n".join(lines)), "The campaign as it ran")]
+    return [Pairs(rows), *_calls(subject), Code(listing(found.manifest["campaign"]), "The campaign as it ran")]
 
 
 def _calls(subject: Subject) -> list[Block]:

@@ -144,16 +144,15 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     scripts = [_plotly(), (HERE / "page.js").read_text("utf-8")] if _drawings(page) else []
-    drawings = {f"figure-{i}": each for i, each in enumerate(_drawings(page))}
+    drawings = dict(enumerate(_drawings(page), start=1))
     return environment.get_template("page.html").render(
         page=page,
         style=_safe((HERE / "page.css").read_text("utf-8")),
         scripts=[_safe(script) for script in scripts],
         policy=_policy(scripts),
-        ids={id(each): name for name, each in drawings.items()},
-        plots=_safe(_embedded({name: json.loads(each.plot.to_json() or "") for name, each in drawings.items()})),
+        figures={id(each): (f"figure-{i}", _file_name(i, each.title)) for i, each in drawings.items()},
+        plots=_safe(_embedded({f"figure-{i}": json.loads(each.plot.to_json() or "") for i, each in drawings.items()})),
         csv=_csv,
-        file_name=_file_name,
         id=id,
     )
 
@@ -202,5 +201,7 @@ def _csv(frame: pl.DataFrame) -> str:
     return "data:text/csv;charset=utf-8," + quote(frame.write_csv(), safe="")
 
 
-def _file_name(title: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", clean(title)).strip("_")[:60].lower() or "figure"
+def _file_name(i: int, title: str) -> str:
+    """Return what a figure is called when it is downloaded; the number keeps two of one title apart."""
+    said = re.sub(r"[^A-Za-z0-9]+", "_", title).strip("_")[:60].lower()
+    return f"{i:02}_{said or 'figure'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -73,15 +74,29 @@ def outcome(subject: Subject) -> list[Block]:
 
 
 def _overall(runs: pl.DataFrame, measure: str, which: str) -> str:
-    """Return the mean of a measure over some runs, in a sentence."""
-    row = next(means(runs, [], measure).iter_rows(named=True), {"n": 0})
+    """Return how a measure is spread over some runs, in a sentence.
+
+    Without an interval: runs of different points, or of a nested design, are no independent draws of one thing.
+    """
+    spread = _spread(runs, measure)
     of = f" ({which})" if which else ""
-    if not row["n"]:
+    if not spread["n"]:
         return f"No run{of} has given {measure} yet."
     return (
-        f"Over {counted(row['n'], 'run')}{of} the mean of {measure} is {number(row['mean'])} "
-        f"(95 % interval {interval(row['low'], row['high'])}, standard deviation {number(row['sd'])})."
+        f"Over {counted(spread['n'], 'run')}{of} the mean of {measure} is {number(spread['mean'])}, the standard "
+        f"deviation {number(spread['sd'])}, the range {interval(spread['least'], spread['greatest'])}."
     )
+
+
+def _spread(runs: pl.DataFrame, measure: str) -> dict[str, Any]:
+    """Return n, mean, sd, least and greatest of a measure over the runs that gave a number."""
+    value = pl.col(measure).cast(pl.Float64)
+    kept = runs.filter((pl.col("status") == "done") & value.is_finite()).unique("key", maintain_order=True)
+    found = kept.select(
+        pl.len().cast(pl.Int64).alias("n"), value.mean().alias("mean"), value.std().alias("sd"),
+        value.min().alias("least"), value.max().alias("greatest"),
+    )  # fmt: skip
+    return found.row(0, named=True)
 
 
 def _intervals(frame: pl.DataFrame, name: str = "interval", low: str = "low", high: str = "high") -> pl.Series:
@@ -375,13 +390,14 @@ def other_measures(subject: Subject) -> list[Block]:
 def _means_of(subject: Subject, names: Sequence[str]) -> Grid:
     shown = names[:ROWS_SHOWN]
     played, null = subject.parted(subject.results)
-    frame = pl.concat([means(played, [], name).with_columns(pl.lit(name).alias("measure")) for name in shown])
     said = [what_is(name) for name in shown]
-    frame = frame.with_columns(_intervals(frame), pl.Series("what", said, dtype=pl.String).replace("", "–"))
-    heads = [("measure", "Measure"), ("n", "Runs"), ("mean", "Mean"), ("interval", "95 % interval"), ("sd", "SD")]
+    frame = pl.DataFrame([{"measure": name, **_spread(played, name)} for name in shown], infer_schema_length=None)
+    frame = frame.with_columns(pl.Series("what", said, dtype=pl.String).replace("", "–"))
+    heads = [("measure", "Measure"), ("n", "Runs"), ("mean", "Mean"), ("sd", "SD"), ("least", "Least")]
+    heads.append(("greatest", "Greatest"))
     if null.height:
-        beside = [means(null, [], name)["mean"].to_list() for name in shown]
-        frame = frame.with_columns(pl.Series("null", [each[0] if each else math.nan for each in beside]))
+        beside = [_spread(null, name)["mean"] for name in shown]
+        frame = frame.with_columns(pl.Series("null", beside, dtype=pl.Float64))
         heads.append(("null", "Null policy"))
     heads += [("what", "What it is")] if any(said) else []
     more = len(names) - len(shown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import polars as pl
@@ -11,7 +10,7 @@ from simworld.run import Run
 from simworld.view import _figures as figures
 from simworld.view._page import Block, Code, Page, Pairs, Section, Words, grid
 from simworld.view._subject import what_is
-from simworld.view._text import clean, counted, interval, p_value
+from simworld.view._text import clean, counted, interval, listing, p_value
 
 LINES_A_FIGURE = 6
 """Metrics in one figure: as many as there are colours."""
@@ -167,5 +166,6 @@ def _notes(run: Run) -> list[Block]:
 
 
 def _manifest(run: Run) -> list[Block]:
-    kept = {name: value for name, value in run.manifest.items() if name not in ("files", "notes")}
-    return [Code(clean(json.dumps(kept, indent=1, ensure_ascii=False, default=str)), "The manifest")]
+    # The digest stands for the hashes of single files and segments, which are in the folder.
+    kept = {name: value for name, value in run.manifest.items() if name not in ("files", "segments", "notes")}
+    return [Code(listing(kept))]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 LABEL = 40
@@ -65,6 +67,11 @@ def level(value: Any) -> str:
     if value is None or value == "":
         return "none"
     return number(value) if isinstance(value, bool | int | float) else clean(value)
+
+
+def listing(values: Mapping[str, Any]) -> str:
+    """Return what a manifest holds, a line a name."""
+    return "\n".join(f"{name} = {json.dumps(each, ensure_ascii=False, default=str)}" for name, each in values.items())
 
 
 def counted(n: int, noun: str) -> str:
