@@ -134,10 +134,10 @@ class FriendshipParadox(sw.World):
         self.restored()
 
     def restored(self) -> None:
-        self.texts = [p.render("mini") for p in self.personas]
+        self.texts = [p.render("mini") for p in self.played]
         # Topics and politics alone: names and ages would make strangers look alike.
         self.by_rule = set(self.policies)
-        interests = [persona_text(p) for p in self.personas]
+        interests = [persona_text(p) for p in self.played]
         self.space = WordSpace(interests)
         self.vectors = self.space.vectors(interests)
         n, dims = self.vectors.shape

@@ -192,9 +192,9 @@ def metrics(out: Console, run: Run) -> None:
     title(out, f"metrics after step {run.steps}")
     beside = _null_policy(run.null_policy, is_finding=False)
     for prefix, names in _by_observer(values).items():
-        table = plain_table("=", ">", *([">null policy", "="] if beside else []), "")
+        table = plain_table("=", ">", *([">null policy", "=", ">p of it"] if beside else []), "")
         short = [name.removeprefix(f"{prefix}.") for name in names]
-        room = 12 if not beside else 40
+        room = 12 if not beside else 50
         for name, metric, sentence in zip(names, short, _sentences(out, prefix, short, room), strict=True):
             table.add_row(
                 text(metric), text(number(values[name])), *_beside(beside, (prefix, metric)), sentence
@@ -297,13 +297,14 @@ def _null_policy(frame: pl.DataFrame | None, *, is_finding: bool) -> dict[tuple[
 
 
 def _beside(found: Mapping[tuple[str, str], Mapping[str, Any]], key: tuple[str, str]) -> list[Text]:
-    """Return mean and interval of the null policy as two cells; none where it was not run."""
+    """Return mean, interval and p-value of the null policy as three cells; none where it was not run."""
     if not found:
         return []
     row = found.get(key)
     if row is None:
-        return [text("-"), text("")]
-    return [text(number(row["mean"])), text(f"[{number(row['low'])}, {number(row['high'])}]", "dim")]
+        return [text("-"), text(""), text("-")]
+    interval = text(f"[{number(row['low'])}, {number(row['high'])}]", "dim")
+    return [text(number(row["mean"])), interval, text(_share(row["p_value"]))]
 
 
 def findings(
@@ -344,9 +345,9 @@ def _findings_of(
 ) -> None:
     # A closed form is itself the null where nothing was drawn; beside a null that was, it has a column of its own.
     is_theory = any(not math.isnan(row["closed_form"]) and not math.isnan(row["null_mean"]) for row in rows)
-    extra = [*([">theory"] if is_theory else []), *([">null policy", "="] if beside else [])]
+    extra = [*([">theory"] if is_theory else []), *([">null policy", "=", ">p of it"] if beside else [])]
     table = plain_table("=", ">value", ">null", ">gap", ">p", *extra, *([">n"] if with_n else []), "")
-    room = 40 + 9 * is_theory + 30 * bool(beside)
+    room = 40 + 9 * is_theory + 38 * bool(beside)
     for row, sentence in zip(rows, _sentences(out, name, [row["metric"] for row in rows], room), strict=True):
         expected = row["closed_form"] if math.isnan(row["null_mean"]) and not is_theory else row["null_mean"]
         table.add_row(
@@ -422,7 +423,8 @@ def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
     title(out, f"metrics, b minus a: after step {last}, and over the steps since they part")
     table = plain_table("=", ">a", ">b", ">difference", ">mean since", ">largest", ">at step")
     for row in found.metrics.iter_rows(named=True):
-        if row["difference"] or row["largest"]:
+        is_same = row["difference"] in (0, None) or math.isnan(row["difference"])
+        if not is_same or row["largest"]:
             values = (number(row[key]) for key in ("a", "b", "difference", "mean_difference", "largest", "largest_at"))
             table.add_row(text(row["metric"]), *map(text, values))
     out.print(_under(table if table.row_count else text("none differs", "dim")))
@@ -434,6 +436,8 @@ def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
                 text(row["observer"]), text(row["metric"]), *(text(_share(row[k])) for k in ("a", "b", "difference"))
             )
         out.print(_under(table))
+    if a.plan.content_hash != b.plan.content_hash:
+        out.print(_under(text("note: the scenario's files were not the same, so part of this may be theirs", "dim")))
     if a.plan.seed != b.plan.seed:
         out.print(_under(text("note: the seeds differ, so part of this is chance", "dim")))
 

@@ -10,7 +10,6 @@ from simworld.persona._persona import Persona
 
 CHARACTER = (
     "demographics",
-    "occupation",
     "traits",
     "values",
     "goals",
@@ -19,7 +18,6 @@ CHARACTER = (
     "behaviors",
     "facts",
     "preferences",
-    "routines",
     "health",
     "style",
     "cognitive",
@@ -27,7 +25,7 @@ CHARACTER = (
     "attributes",
     "moral_level",
 )
-"""What a character is made of. Identity, ties, home, day, past and secrets stay: others and places know them."""
+"""What a character is made of. Identity, ties, home, work, day, past and secrets stay: others and places know them."""
 
 
 def shuffled(personas: Sequence[Persona], rng: np.random.Generator) -> list[Persona]:

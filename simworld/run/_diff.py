@@ -43,7 +43,7 @@ class Difference:
     """How two runs differ."""
 
     first: Divergence | None
-    """None when every recorded step is the same."""
+    """None when every recorded step is the same, but for what says that something was changed from outside."""
     same_until: int
     """The last step that both have and that is the same; -1 when there is none."""
     reached: pl.DataFrame
@@ -72,23 +72,39 @@ def diff(a: Run, b: Run) -> Difference:
             f"{a.path.name} is a run of {a.plan.scenario!r} and {b.path.name} of {b.plan.scenario!r}; take two of one"
         )
     both = [Contents(run.path) for run in (a, b)]
-    chains = [{s["step"]: (s["events_chain"], s["state_chain"]) for s in contents.steps()} for contents in both]
-    shared = sorted(chains[0].keys() & chains[1].keys())
-    parted = next((t for t in shared if chains[0][t] != chains[1][t]), None)
-    same_until = max((t for t in shared if parted is None or t < parted), default=-1)
+    steps = [{s["step"]: s for s in contents.steps()} for contents in both]
+    shared = sorted(steps[0].keys() & steps[1].keys())
+    if a.plan.state_every == b.plan.state_every:
+        links = [{t: (s["events_chain"], s["state_chain"]) for t, s in each.items()} for each in steps]
+        parted = next((t for t in shared if links[0][t] != links[1][t]), None)
+    else:
+        parted = shared[0] if shared else None  # states are hashed at other steps, so only their rows can say
     reached = pl.DataFrame(schema={"agent": pl.Int64, "step": pl.Int32})
     first: Divergence | None = None
     if parted is not None:
-        streams = [contents.streams() for contents in both]
-        frames = [
-            {name: frame.filter(pl.col("step").is_between(parted, shared[-1])) for name, frame in each.items()}
-            for each in streams
-        ]
-        seen = [_without_interventions(each) for each in frames]
-        rest = [{s["step"]: s["globals"] for s in contents.steps() if s["step"] >= parted} for contents in both]
-        first = _first(a, b, seen[0], seen[1], rest[0], rest[1])
-        reached = _reached(seen[0], seen[1])
+        recorded = {t for t in shared if steps[0][t]["checkpoint"] and steps[1][t]["checkpoint"]}
+        streams = [_compared(contents, parted, shared[-1], recorded) for contents in both]
+        rest = [{t: s["globals"] for t, s in each.items() if t >= parted} for each in steps]
+        # The step at which the chains part says it in almost every case.
+        at_once = [{name: rows.filter(pl.col("step") == parted) for name, rows in each.items()} for each in streams]
+        first = _first(a, b, at_once[0], at_once[1], {parted: rest[0][parted]}, {parted: rest[1][parted]}) or _first(
+            a, b, streams[0], streams[1], rest[0], rest[1]
+        )
+        reached = _reached(streams[0], streams[1])
+        if first is None and a.plan.state_every != b.plan.state_every:
+            parted = None
+    same_until = max((t for t in shared if parted is None or t < (first.step if first else parted)), default=-1)
     return Difference(first, same_until, reached, _metrics(a, b, parted), _findings(a, b))
+
+
+def _compared(contents: Contents, first: int, last: int, recorded: set[int]) -> dict[str, pl.DataFrame]:
+    """Return the rows that two runs are compared by: tables only where both recorded their state."""
+    step, tables = pl.col("step"), set(contents.manifest["tables"])
+    found = {}
+    for name, frame in _without_interventions(contents.streams()).items():
+        rows = frame.filter(step.is_between(first, last))
+        found[name] = rows.filter(step.is_in(sorted(recorded))) if name in tables else rows
+    return found
 
 
 def _without_interventions(streams: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -207,6 +223,10 @@ def _metrics(a: Run, b: Run, parted: int | None) -> pl.DataFrame:
             both.filter((pl.col("step") >= parted) & pl.col("d").is_finite()) if parted is not None else both.clear()
         )
         top = since.sort(pl.col("d").abs(), descending=True, maintain_order=True).head(1)
+        if last["d"] is None or math.isnan(last["d"]):
+            same = [last[side] is None or math.isnan(last[side]) for side in ("a", "b")]
+            if all(same) and not top.height:
+                continue  # nothing to measure in either
         rows.append((
             name, last["a"], last["b"], last["d"], since["d"].mean(),
             top["d"].item() if top.height else None, top["step"].item() if top.height else None,

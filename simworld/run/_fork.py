@@ -102,7 +102,11 @@ def _check(prepared: Prepared, run: Run, change: Intervention) -> None:
         UsageError: what is wrong with it.
     """
     society = prepared.society
-    society.changed_params(change.params)
+    before = {name: value for each in run.plan.interventions for name, value in each.params.items()}
+    society.changed_params({**before, **change.params})
+    society.check_change(
+        change.step, change.params, change.minds, [(cell.agent, cell.column, cell.value) for cell in change.cells]
+    )
     for label in change.minds.values():
         assert prepared.seating is not None
         society.mind_named(prepared.seating.mind(label, society))

@@ -106,10 +106,17 @@ class Run:
         """What the null policy gives for each measure, over the null runs made with this run; empty without any.
 
         Columns: observer, metric, is_finding (else the metric after the last step), n (runs), mean, sd, low and high
-        (2.5 and 97.5 % quantiles over the runs).
+        (2.5 and 97.5 % quantiles over the runs), p_value (how often it is as far out as this run).
         """
         frame = self._contents.parquet("null.parquet") if self._contents.is_finished else None
-        return summed_up(pl.DataFrame(schema=COLUMNS) if frame is None else frame)
+        if frame is None:
+            return summed_up(pl.DataFrame(schema=COLUMNS))
+        own = {(row["observer"], row["metric"], True): row["value"] for row in self.findings.iter_rows(named=True)}
+        for name, last in (self.metrics.tail(1).to_dicts() or [{}])[0].items():
+            if isinstance(last, int | float):
+                observer, dot, metric = name.partition(".")
+                own[(observer, metric, False) if dot else ("", name, False)] = float(last)
+        return summed_up(frame, own)
 
     def fork(self, step: int, **changes: Any) -> Run:
         """Run on from a step with something changed, under the same streams of chance; see `simworld.fork`."""

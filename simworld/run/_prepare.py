@@ -71,7 +71,7 @@ class Prepared:
         """Change from outside what the plan says is changed after the step just completed."""
         society = self.society
         for each in self.plan.interventions:
-            if each.step != society.t:
+            if each.step != society.t or not each.words():
                 continue
             self._reconfigure(each)
             for name, value in each.params.items():
@@ -82,22 +82,23 @@ class Prepared:
                 [(cell.agent, cell.column, cell.value) for cell in each.cells],
                 [(cut.source, cut.target, cut.kind) for cut in each.cuts],
             )
+            society.restored()
             # A society that had come to its end may have a reason to go on.
             society.running = not society.finished()
 
     def intervene_again(self) -> None:
         """Say again what was changed earlier and is no state, to a society whose state was put back."""
         for each in self.plan.interventions:
-            if each.step < self.society.t:
+            if each.step < self.society.t and each.words():
                 self._reconfigure(each)
 
     def _reconfigure(self, each: Intervention) -> None:
         assert self.seating is not None  # a plain Mesa model cannot be forked
-        if each.params or each.minds:
-            minds = {agent: self.seating.mind(label, self.society) for agent, label in each.minds.items()}
-            self.society.reconfigure(each.params, minds)
-            if self.seating.book is not None:
-                self.seating.book.params = self.society.params
+        self.society.interventions.append(each.step)
+        minds = {agent: self.seating.mind(label, self.society) for agent, label in each.minds.items()}
+        self.society.reconfigure(each.params, minds)
+        if self.seating.book is not None:
+            self.seating.book.params = self.society.params
 
 
 def prepare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from simworld.observe import Finding, Observer
+from simworld.observe import Finding, Observer, observer_names
 from simworld.run._frames import Frame, chained, events_frame, frame_of, frames_of, update_hash
 from simworld.run._plan import Plan, metrics_frame, plain
 from simworld.world import StepRecord
@@ -121,10 +122,26 @@ class Recorder:
 
     def conclude(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str]]:
         """Return the metrics, the findings with their nulls, and the digest with its parts."""
-        found = [f for observer in self._observers for f in observer.conclude(self._society)]
+        found = [f for observer in self._observers for f in self._holding(observer, observer.conclude(self._society))]
         self.flush()
         metrics, findings = metrics_frame(self.metrics), findings_frame(found)
         return metrics, findings, digest_of(self.events_chain, self.state_chain, metrics, findings)
+
+    def _holding(self, observer: Observer, found: Sequence[Finding]) -> Sequence[Finding]:
+        """Leave out nulls and theory that a change from outside has taken the ground from.
+
+        An observer of the engine looks at the society as it is, which a change on the way does not hinder. A scenario's
+        own looks at the whole run, as if its parameters had held throughout, unless it says ``holds_after_forks``.
+        """
+        steps = getattr(self._society, "interventions", ())
+        if not steps or observer.name in observer_names() or getattr(observer, "holds_after_forks", False):
+            return found
+        nothing = dict.fromkeys(("null_mean", "null_sd", "gap", "p_value", "closed_form"), math.nan)
+        why = f"changed after step {', '.join(map(str, steps))}, so no null or theory holds for the whole run"
+        return [
+            one.model_copy(update={**nothing, "null": "", "note": f"{one.note}; {why}" if one.note else why})
+            for one in found
+        ]
 
 
 def findings_frame(found: Sequence[Finding]) -> pl.DataFrame:

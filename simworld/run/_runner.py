@@ -122,7 +122,8 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
     plan, society, board = prepared.plan, prepared.society, prepared.board
     policies = getattr(society, "policies", {})
     counts = prepared.seating.counts() if prepared.seating is not None else {plan.mind: society.n_agents}
-    notes = {label: mind_note(label, policies) for label in counts}
+    swapped = [label for each in plan.interventions for label in each.minds.values()]
+    notes = {label: mind_note(label, policies) for label in (*counts, *swapped)}
     manifest = {
         "format": 1,
         "status": status,
@@ -290,6 +291,7 @@ def execute(prepared: Prepared, path: Path, progress: Progress | None = None) ->
             files[name] = write_whole(path / name, parquet_bytes(frame))
         taped = _on_tape(tape)
         if board is not None and tape is not None:
+            tape.forget_earlier()
             board.close()
             tape.close()
         segments = store.finish()
@@ -383,8 +385,10 @@ def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> 
         ties = streams.get("ties")
         later = empty(TIES) if ties is None else ties.filter(pl.col("step").is_between(1, done))
         log = streams.get("memory", empty(MEMORY)).filter(pl.col("step") <= done)
-        society.restore(done, tables, changes_of(later, society.tie_kinds), last["globals"], memory_parts(log))
-        prepared.intervene_again()
+        society.restore(
+            done, tables, changes_of(later, society.tie_kinds), last["globals"], memory_parts(log),
+            prepared.intervene_again,
+        )  # fmt: skip
         society.drain()
     metrics = [(s["step"], json.loads(s["metrics"])) for s in steps]
     recorder.continue_from(last["events_chain"], last["state_chain"], metrics)

@@ -74,6 +74,7 @@ class Seating:
         self.book: PromptBook | None = None
         """The prompts; None without language models."""
         self._models: list[str] = []
+        self._made: dict[str, Mind] = {}
 
     def __call__(self, world: Any) -> Sequence[str | Mind] | str | Mind:
         """Return the minds of a society that has agents and personas."""
@@ -102,7 +103,11 @@ class Seating:
 
     def mind(self, label: str, world: Any) -> str | Mind:
         """Return the mind of a label: of a language model or a person the mind itself, of a rule policy the label."""
-        return self._model_mind(label, self._models, world) if label in self._models else label
+        if label not in self._models:
+            return label
+        if label not in self._made:
+            self._made[label] = self._model_mind(label, self._models, world)
+        return self._made[label]
 
     def _model_mind(self, label: str, models: list[str], world: Any) -> Mind:
         assert self.book is not None

@@ -202,6 +202,11 @@ class SqliteTape:
         with contextlib.closing(SqliteTape(journal, is_read_only=True)) as other:
             texts = other._read("SELECT * FROM texts")
             calls = other._read("SELECT * FROM calls ORDER BY step")
+            has_earlier = other._read("SELECT 1 FROM sqlite_master WHERE name = 'earlier'")
+            # What a fork that is not finished could still have used, this one can.
+            unused = other._read("SELECT * FROM earlier WHERE step > ?", step) if has_earlier else []
+            known = {tuple(call[:6]) for call in calls}
+            calls += [call for call in unused if tuple(call[:6]) not in known]
             tallies = other._read("SELECT * FROM tallies WHERE step <= ?", step)
         free = [(*call[:-1], 1) for call in calls]
         with writing(self.journal), transaction(self._db):
@@ -211,6 +216,11 @@ class SqliteTape:
                 self._db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * 22)})", rows)
             self._db.executemany("INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tallies)
         self._step, self._rows, self._last = -1, {}, self._last_step()
+
+    def forget_earlier(self) -> None:
+        """Drop what another run's models answered and nobody asked for in this one."""
+        with writing(self.journal), transaction(self._db):
+            self._db.execute("DELETE FROM earlier")
 
     def close(self) -> None:
         """Close the journal."""

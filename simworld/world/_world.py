@@ -142,6 +142,8 @@ class World(Remembering, mesa.Model):
             self.params = checked_params(type(self).Params, {**params, "n_agents": start.n})
         self.globals: Any = type(self).Globals()
         self.start_graph: GraphData | None = start
+        self.interventions: list[int] = []
+        """Steps after which something was changed from outside: what theory says of the whole run no longer holds."""
         self.notes: list[str] = list(start.notes) if start is not None else []
         """What a user should know about how the society was made; shown with the run."""
         self.table = Table(_agent_columns(type(self).agent_classes))
@@ -594,6 +596,8 @@ class World(Remembering, mesa.Model):
     def reconfigure(self, params: Mapping[str, Any], minds: Mapping[int, str | Mind]) -> None:
         """Change parameters and minds between two steps, as a fork does. Neither is state: a resume says them again.
 
+        Caches are not built anew: call `restored` when everything is changed.
+
         Args:
             params: fields of `Params` with new values; what only mattered when the society was made stays made.
             minds: new minds, by agent; those who come later get theirs as before.
@@ -614,7 +618,21 @@ class World(Remembering, mesa.Model):
                     self._minds.append(self.mind_named(mind))
                 codes[agent] = len(self._minds) - 1 if same is None else same
             self._mind_of = codes
-        self.restored()
+
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        """Refuse what this scenario cannot have changed on its way; called before a fork is written.
+
+        Args:
+            step: completed steps at the change.
+            params: parameters with new values.
+            minds: labels of new minds, by agent.
+            cells: (agent, column, value).
+
+        Raises:
+            ParameterError: what cannot be changed, and why.
+        """
 
     def changed_params(self, params: Mapping[str, Any]) -> Any:
         """Return the parameters with some changed.
@@ -646,6 +664,8 @@ class World(Remembering, mesa.Model):
         self, cells: Iterable[tuple[int, str, Any]] = (), cuts: Iterable[tuple[int, int, str | None]] = ()
     ) -> None:
         """Change the state from outside between two steps; each change is an event of the next one.
+
+        Caches are not built anew: call `restored` when everything is changed.
 
         Args:
             cells: (agent, column, new value).
@@ -690,7 +710,10 @@ class World(Remembering, mesa.Model):
         return column if alive.all() else column[alive]
 
     def trait(self, letter: str) -> npt.NDArray[np.float64]:
-        """Return a standardised trait of the living agents' personas, shape (n_agents,); see `trait_z`; NaN without."""
+        """Return a standardised trait of the living agents' personas, shape (n_agents,); see `trait_z`.
+
+        0 where a persona has no such trait; NaN in a society without personas.
+        """
         if letter not in TRAIT_LETTERS:
             raise ParameterError(f"no trait letter {letter!r}; letters: {', '.join(TRAIT_LETTERS)}")
         if self.personas is None:
@@ -750,6 +773,7 @@ class World(Remembering, mesa.Model):
         ties: TieChanges,
         globals_json: str,
         memories: Iterable[tuple[int, int, Mapping[str, Any]]] = (),
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         """Put a freshly made society into the state it had after step ``t``.
 
@@ -759,6 +783,7 @@ class World(Remembering, mesa.Model):
             ties: every tie change after the society was made, in order.
             globals_json: `StepRecord.globals` of step ``t``.
             memories: the log of memories from the start on: step, rows, columns.
+            before: called when the state is back and caches are still to be built: says again what is no state.
         """
         self.drain(state=False)
         self.graph.grow(len(tables["agents"]["alive"]))
@@ -777,6 +802,7 @@ class World(Remembering, mesa.Model):
             self.memory.apply(step, n, rows)
         self.memory.now = t
         self.running = rest["running"]
+        before()
         self.restored()
 
     def restored(self) -> None:
