@@ -33,7 +33,7 @@ from simworld.run._null import NULL_RUNS
 from simworld.run._plan import Plan
 from simworld.run._prepare import Loaded, Prepared, load_scenario, prepare, prepare_again, prepare_replay
 from simworld.run._rehearse import Estimate, Interval, ModelEstimate, rehearse
-from simworld.run._runner import Progress, execute, measured, start_run
+from simworld.run._runner import Progress, execute, measured, start_run, versions
 from simworld.run._store import write_whole
 from simworld.run._verify import Check, Verification, verify
 
@@ -81,6 +81,7 @@ __all__ = [
     "search_memories",
     "start_run",
     "verify",
+    "versions",
     "write_whole",
 ]
 

@@ -53,7 +53,7 @@ def write_tables(
     # A measure of the same name as a factor keeps its prefix, so that neither hides the other.
     shown = {name: name if plain in taken else plain for name, plain in shown.items()}
     table = table.join(factors, on="point", how="left", maintain_order="left")
-    order = ["point", "replicate", *(c for c in factors.columns if c != "point"), *OWN[2:], *sorted(measured)]
+    order = ["point", "replicate", *(c for c in factors.columns if c != "point"), *OWN[2:], *measured]
     _write(folder / "results.parquet", table.select(order).rename(shown))
     if courses:
         _write(folder / "series.parquet", pl.concat(courses, how="diagonal"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simworld.errors import CampaignError, Interrupted, did_you_mean
-from simworld.run import Loaded, load_scenario, write_whole
+from simworld.run import Loaded, load_scenario, versions, write_whole
 from simworld.scenario import find_lab
 from simworld.sweep._campaign import SETTINGS, Campaign, checked, read_campaign
 from simworld.sweep._design import Point, call_of, points, seeds_of
@@ -90,6 +91,7 @@ class Plan:
             "campaign": self.campaign.model_dump(mode="json"),
             "digest": self.campaign.digest(),
             "content_hash": self.loaded.content_hash,
+            "versions": versions(),
             "points": self.points,
         }
 
@@ -112,7 +114,8 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
     else:
         campaign, own = read_campaign(given), Path(given).stem
     loaded = load_scenario(campaign.scenario)
-    called = name or own or f"{loaded.ref.name}_campaign"
+    own = own or re.sub(r"[^\w.-]+", "_", f"{loaded.ref.name}_campaign").lstrip(".")
+    called = name or own
     if not called.replace("-", "").replace("_", "").replace(".", "").isalnum() or called.startswith("."):
         raise CampaignError(f"{called!r} is no name of a folder; use letters, digits, - and _")
     folder = out or find_lab().runs / called

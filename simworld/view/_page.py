@@ -151,7 +151,7 @@ def render(page: Page) -> str:
         scripts=[_safe(script) for script in scripts],
         policy=_policy(scripts),
         figures={id(each): (f"figure-{i}", _file_name(i, each.title)) for i, each in drawings.items()},
-        plots=_safe(_embedded({f"figure-{i}": json.loads(each.plot.to_json() or "") for i, each in drawings.items()})),
+        plots=_safe(embedded({f"figure-{i}": json.loads(each.plot.to_json() or "") for i, each in drawings.items()})),
         csv=_csv,
         id=id,
     )
@@ -190,7 +190,7 @@ def _policy(scripts: Sequence[str]) -> str:
     )
 
 
-def _embedded(value: Any) -> str:
+def embedded(value: Any) -> str:
     """Return JSON that can end no script element."""
     said = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
     return said.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

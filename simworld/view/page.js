@@ -3,6 +3,7 @@
   const plots = JSON.parse(document.getElementById("plots").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const PAPER_WIDTH = 670; // CSS pixels of an A4 page between its margins
+  const PAPER_HEIGHT = 940; // and of its height, with the figure's caption
   let onPaper = false;
 
   // Figures are drawn without colours of text and ground; these follow the reader's.
@@ -24,11 +25,13 @@
   function layout(plot) {
     const { ink, line, paper } = theme();
     const found = merged({
-      font: { color: ink, size: 13, family: "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', sans-serif" },
+      font: { color: ink, size: onPaper ? 11 : 13, family: "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', sans-serif" },
       paper_bgcolor: paper, plot_bgcolor: paper, margin: { l: 70, r: 20, t: 20, b: 60 }, hovermode: "closest",
       hoverlabel: { align: "left" }, legend: { bgcolor: "rgba(0,0,0,0)" }, width: onPaper ? PAPER_WIDTH : undefined,
     }, plot.layout);
-    if (onPaper) found.height = Math.min(found.height, Math.max(320, found.height * 0.75));
+    // Figures with a line a row keep their rows, as long as they fit on one page; of the others two fit.
+    const hasRows = Boolean((plot.layout.yaxis || {}).tickvals);
+    if (onPaper) found.height = Math.min(found.height, hasRows ? PAPER_HEIGHT : 330);
     for (const name of Object.keys(found).filter((key) => /^[xy]axis/.test(key))) {
       found[name] = merged({ gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true }, found[name]);
     }

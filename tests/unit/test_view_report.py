@@ -24,6 +24,7 @@ from simworld.errors import Interrupted, StorageError, UsageError
 from simworld.sweep import CampaignResults, Outcome, means, plan, summary
 from simworld.sweep._journal import Journal
 from simworld.view import write_report
+from simworld.view._page import embedded
 from simworld.view._text import interval, label, level, number, p_value, span_of_time
 from tests.unit.campaigns import COIN, campaign, write_coin
 
@@ -435,6 +436,12 @@ def test_no_text_becomes_markup_in_a_figure(evil: Any, tmp_path: Path) -> None:
         walk(plot)
     assert any("&lt;script&gt;" in text for text in texts)
     assert not any("<" in text or "$" in text for text in texts)
+
+
+def test_data_end_no_script_element() -> None:
+    said = embedded({"</script>": ["<!--", "&lt;", "\u2028"]})
+    assert not set("<>&\u2028") & set(said)
+    assert json.loads(said) == {"</script>": ["<!--", "&lt;", "\u2028"]}
 
 
 def test_values_that_look_alike_when_cut_stay_apart(evil: Any, tmp_path: Path) -> None:
