@@ -1,4 +1,4 @@
-"""Campaigns: many short runs on worker processes, against the ideal and against `mesa.batch_run`; memory; the report."""
+"""Campaigns: many short runs on two workers, against the ideal and `mesa.batch_run`; memory; the report."""
 
 from __future__ import annotations
 
