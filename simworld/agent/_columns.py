@@ -52,6 +52,8 @@ class ColumnSpec:
                 else f"a {self.dtype.name.replace('object', 'str')}"
             )
             raise ValueError(f"column {self.name!r} takes {what}, got {value!r}")
+        if kind == "i" and not np.iinfo(self.dtype).min <= value <= np.iinfo(self.dtype).max:
+            raise ValueError(f"column {self.name!r} holds {self.dtype.name}, which {value!r} does not fit")
         return self.encode(value) if self.categories else value
 
     def encode(self, value: Any) -> Any:

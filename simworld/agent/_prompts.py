@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ def quote(value: Any) -> str:
     """Return somebody's words in quotation marks on one line: visibly data, whatever they say."""
     text = " ".join(str(value).split())
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return json.dumps(text, ensure_ascii=False)
+    quoted = json.dumps(text, ensure_ascii=False)
+    if quoted.isascii():
+        return quoted
+    # What turns the direction of writing round, or cannot be seen, could make words look like somebody else's.
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) == "Cf" else c for c in quoted)
 
 
 def _environment() -> jinja2.Environment:

@@ -396,7 +396,12 @@ def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
     first = found.first
     if first is None:
         both = min(a.steps, b.steps)
-        if found.same_until < both:
+        differ = [r for r in found.metrics.iter_rows(named=True) if r["difference"] or r["largest"]]
+        if found.same_until < both and differ:
+            out.print(text(f"something was changed after step {found.same_until}; the steps are the same, what is "
+                           "measured of them is not"))  # fmt: skip
+            _differences(out, found, both)
+        elif found.same_until < both:
             out.print(text(f"something was changed after step {found.same_until}, and nothing follows from it"))
         else:
             out.print(
@@ -420,6 +425,14 @@ def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
     for t in sorted({first.step, *(first.step + (last - first.step) * k // 5 for k in range(1, 6))}):
         table.add_row(text(t), text(number(int((reached["step"] <= t).sum()))), text(number(n)))
     out.print(_under(table))
+    _differences(out, found, last)
+    if a.plan.content_hash != b.plan.content_hash:
+        out.print(_under(text("note: the scenario's files were not the same, so part of this may be theirs", "dim")))
+    if a.plan.seed != b.plan.seed:
+        out.print(_under(text("note: the seeds differ, so part of this is chance", "dim")))
+
+
+def _differences(out: Console, found: Difference, last: int) -> None:
     title(out, f"metrics, b minus a: after step {last}, and over the steps since they part")
     table = plain_table("=", ">a", ">b", ">difference", ">mean since", ">largest", ">at step")
     for row in found.metrics.iter_rows(named=True):
@@ -436,10 +449,6 @@ def difference(out: Console, a: Run, b: Run, found: Difference) -> None:
                 text(row["observer"]), text(row["metric"]), *(text(_share(row[k])) for k in ("a", "b", "difference"))
             )
         out.print(_under(table))
-    if a.plan.content_hash != b.plan.content_hash:
-        out.print(_under(text("note: the scenario's files were not the same, so part of this may be theirs", "dim")))
-    if a.plan.seed != b.plan.seed:
-        out.print(_under(text("note: the seeds differ, so part of this is chance", "dim")))
 
 
 def _run_in_words(run: Run) -> str:

@@ -4,7 +4,7 @@ It knows no scenario and never turns a refusal into an action.
 """
 
 from simworld.mind._answers import Answers, checked, possible
-from simworld.mind._minds import Mind, RuleMind, Waiting, vectorised
+from simworld.mind._minds import Mind, RuleMind, Waiting, share_argument, vectorised
 from simworld.mind._null import uniform_policy
 from simworld.mind._question import Check, ColumnDraws, Columns, Personas, Question
 
@@ -20,6 +20,7 @@ __all__ = [
     "Waiting",
     "checked",
     "possible",
+    "share_argument",
     "uniform_policy",
     "vectorised",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import repeat
 from typing import Any, Protocol, runtime_checkable
 
-from simworld.errors import RunError
+from simworld.errors import ParameterError, RunError
 from simworld.mind._answers import Answers, checked, checked_columns
 from simworld.mind._question import Columns, Question
 from simworld.schema import Decision
@@ -45,6 +46,29 @@ def vectorised[F: Policy](policy: F) -> F:
     """
     policy.vectorised = True  # type: ignore[attr-defined]
     return policy
+
+
+def share_argument(name: str, text: str, low: float = 0.0, high: float = 1.0) -> float:
+    """Return the number in the brackets of a mind's label, as 0.3 of ``always(0.3)``.
+
+    Args:
+        name: of the mind, ``always``.
+        text: what stands in the brackets.
+        low: the least it may be.
+        high: the most it may be.
+
+    Raises:
+        ParameterError: it is no number from low to high.
+    """
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not low <= share <= high:
+        raise ParameterError(
+            f"mind {name}({text}) takes a number from {low:g} to {high:g}; write {name}({low + 0.3 * (high - low):g})"
+        )
+    return share
 
 
 class RuleMind:

@@ -1,7 +1,8 @@
 """Deception: what is claimed against what the speaker believes and what is so, and what listeners make of it.
 
 A lie is a public claim that contradicts the speaker's own recorded belief, whatever the truth (Mahon 2016, *The
-Definition of Lying and Deception*); nobody has to judge it.
+Definition of Lying and Deception*); nobody has to judge it. An accusation contradicts a belief that holds somebody less
+suspect than a player picked blindly, a defence one that holds it more suspect.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from simworld.observe._graph import Floats
 type Bools = npt.NDArray[np.bool_]
 
 NAN = float("nan")
+SAME = 1e-9
+"""Probabilities nearer to each other than this are equal, so that rounding makes no liar; arbitrary."""
 
 
 class Claims(NamedTuple):
@@ -40,60 +43,70 @@ class Claims(NamedTuple):
 class Ledger(NamedTuple):
     """Claims by kind, boolean arrays of shape (m,); every claim is exactly one of them."""
 
-    lie: Bools
+    false_lie: Bools
     """Against the speaker's own belief, and false."""
+    lucky_lie: Bools
+    """Against the speaker's own belief, and true nonetheless."""
     mistake: Bools
     """Sincere, and false."""
     true: Bools
     """Sincere, and true."""
-    lucky: Bools
-    """Against the speaker's own belief, and true nonetheless."""
+
+    @property
+    def lie(self) -> Bools:
+        """Against the speaker's own belief, whatever the truth."""
+        return self.false_lie | self.lucky_lie
 
 
 # What is said ---------------------------------------------------------------------------------------------------------
 
 
-def ledger(claims: Claims, tolerance: float = 0.5) -> Ledger:
-    """Sort claims into lies, mistakes, truths and lucky lies.
+def ledger(claims: Claims, base_rate: npt.ArrayLike = 0.5) -> Ledger:
+    """Sort claims into lies, false and lucky ones, mistakes and truths.
+
+    A claim above one half is an accusation, one below it a defence, and one half is neither, so it contradicts nothing.
+    A claim is false when it is farther than one half from the truth, whatever the base rate.
 
     Args:
         claims: what was said; leave those without a recorded belief out.
-        tolerance: a claim contradicts a belief, and is false of the truth, when it is farther from it than this, in
-            [0, 1]. At one half, accusing whom one holds for innocent is a lie and accusing at even odds is none.
+        base_rate: suspicion of a player picked blindly, in [0, 1], a number or shape (m,): accusing whom one suspects
+            less than this is a lie, and so is defending whom one suspects more. At it both are sincere.
 
     Raises:
-        ParameterError: a tolerance, probability or truth outside its range, arrays of different shapes.
+        ParameterError: a base rate, probability or truth outside its range, arrays of different shapes.
     """
-    if not 0.0 <= tolerance <= 1.0:
-        raise ParameterError(f"the tolerance of a ledger lies in [0, 1], got {tolerance!r}")
     claimed = _probabilities("claimed", claims.claimed)
     believed = _probabilities("believed", claims.believed, claimed.shape)
     truth = _truth(claims.truth, claimed.shape)
     for name in ("step", "speaker", "about"):
         _shape(name, np.asarray(getattr(claims, name)), claimed.shape)
-    insincere = np.abs(claimed - believed) > tolerance
-    false = np.abs(claimed - truth) > tolerance
-    return Ledger(insincere & false, ~insincere & false, ~insincere & ~false, insincere & ~false)
+    blindly = _probabilities("base_rate", base_rate)
+    if blindly.ndim:
+        _shape("base_rate", blindly, claimed.shape)
+    lie = (claimed > 0.5) & (believed < blindly - SAME) | (claimed < 0.5) & (believed > blindly + SAME)
+    false = np.abs(claimed - truth) > 0.5
+    return Ledger(lie & false, lie & ~false, ~lie & false, ~lie & ~false)
 
 
 def ledger_summary(claims: Claims, ledger: Ledger) -> dict[str, float]:
-    """Return numbers of ``claims``, and of ``lies``, ``mistakes``, ``truths`` and ``lucky`` ones, which add up to them.
+    """Return ``claims`` and, adding up to them, ``false_lies``, ``lucky_lies``, ``mistakes`` and ``truths``; counts.
 
-    And ``lie_rate``, the share of claims that contradict the speaker's belief, lucky ones included; NaN without claims.
+    And ``lies``, false and lucky ones, and ``lie_rate``, lies over claims; NaN without claims.
 
     Raises:
         ParameterError: a ledger of other claims.
     """
     said = np.asarray(claims.claimed)
-    _shape("the ledger", ledger.lie, said.shape)
+    _shape("the ledger", ledger.true, said.shape)
     counts = {
         "claims": float(said.size),
         "lies": float(np.count_nonzero(ledger.lie)),
+        "false_lies": float(np.count_nonzero(ledger.false_lie)),
+        "lucky_lies": float(np.count_nonzero(ledger.lucky_lie)),
         "mistakes": float(np.count_nonzero(ledger.mistake)),
         "truths": float(np.count_nonzero(ledger.true)),
-        "lucky": float(np.count_nonzero(ledger.lucky)),
     }
-    return counts | {"lie_rate": (counts["lies"] + counts["lucky"]) / said.size if said.size else NAN}
+    return counts | {"lie_rate": counts["lies"] / said.size if said.size else NAN}
 
 
 # What is believed -----------------------------------------------------------------------------------------------------

@@ -135,6 +135,32 @@ def shuffle_test(
     return null_of(value, np.concatenate(drawn), alternative)
 
 
+def shuffle_tests(
+    statistics: Callable[[npt.NDArray[np.int64]], Mapping[str, Floats]],
+    n: int,
+    rng: np.random.Generator,
+    permutations: int,
+    cells: int,
+    alternative: Alternative = "two-sided",
+) -> dict[str, Null]:
+    """Test several statistics at once: one permutation of the n nodes serves all.
+
+    Args:
+        statistics: takes orders of the nodes, shape (n, p), one a column, and returns p numbers of each statistic.
+        n: how many nodes.
+        rng: the stream the permutations come from.
+        permutations: how many, at least 1.
+        cells: what one permutation costs; decides how many are evaluated together.
+        alternative: as in `shuffle_test`.
+    """
+    observed = statistics(np.arange(n)[:, None])
+    drawn: dict[str, list[Floats]] = {name: [] for name in observed}
+    for block in blocks(n, rng, permutations, cells):
+        for name, draws in statistics(block).items():
+            drawn[name].append(draws)
+    return {name: null_of(float(observed[name][0]), np.concatenate(d), alternative) for name, d in drawn.items()}
+
+
 def orders(n: int, rng: np.random.Generator, permutations: int) -> Iterator[npt.NDArray[np.int64]]:
     """Draw permutations of n nodes one after another."""
     if permutations < 1:
@@ -194,12 +220,7 @@ def paradox_nulls(
             found[f"hierarchy_{name}"] = np.array([share(c, a.nnz) for c in uphill(a, picked)])
         return found
 
-    observed = everything(np.arange(n)[:, None])
-    drawn: dict[str, list[Floats]] = {name: [] for name in observed}
-    for block in blocks(n, rng, permutations, a.nnz):
-        for name, draws in everything(block).items():
-            drawn[name].append(draws)
-    return {name: null_of(float(observed[name][0]), np.concatenate(d), alternative) for name, d in drawn.items()}
+    return shuffle_tests(everything, n, rng, permutations, a.nnz, alternative)
 
 
 def _shares(count: npt.NDArray[np.int64], h: Hood) -> Floats:

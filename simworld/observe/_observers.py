@@ -13,11 +13,12 @@ import numpy.typing as npt
 from simworld.errors import ObserverError, ParameterError, UsageError, did_you_mean
 from simworld.observe._actions import action_rates
 from simworld.observe._cooperation import (
+    centred_ranks,
     cooperation_rate,
     end_correlation,
-    ranks,
+    rank_correlation,
+    rate_by,
     tie_shares,
-    trait_association,
     trait_correlation,
     welfare,
 )
@@ -34,13 +35,19 @@ from simworld.observe._network import (
     modularity,
     reciprocity,
 )
-from simworld.observe._nulls import PERMUTATIONS, Null, paradox_nulls, shuffle_test
+from simworld.observe._nulls import PERMUTATIONS, Null, null_of, paradox_nulls, shuffle_tests
 from simworld.observe._paradox import arc_averages, degree_attributes, degree_means, hierarchy, paradox_columns
 from simworld.observe._society import Finding, Observer, Society
 from simworld.persona import TRAIT_LETTERS
 
 LARGEST_PARTITIONED_EACH_STEP = 1_000
 """Agents above which modularity waits for the end of the run: Louvain takes 0.3 s there (20,000 arcs, 2 cores)."""
+
+LARGEST_RANKED_EACH_STEP = 1_000
+"""Agents above which effects of personas wait for the end of the run: ranks of 100,000 take 0.3 s a step (2 cores)."""
+
+THIRDS = ("low", "middle", "high")
+"""Agents by a trait: the third with the lowest ranks, the middle one, the highest."""
 
 SHUFFLE = "{what} permuted over the nodes, graph kept"
 SHUFFLED_PERSONAS = "personas permuted over the agents, behaviour kept"
@@ -350,45 +357,60 @@ class Cooperation:
     """An agent cooperates when it gave at least this share of what it could."""
     permutations: int = PERMUTATIONS
     """Shuffles of the null."""
+    own: bool = True
+    """Whether what agents did is their own. Where the two ends of a tie answer each other, as in a match between them,
+    they are alike without being alike in themselves, so the shuffle null, which would find just that, is left out."""
     name: str = "cooperation"
 
     def observe(self, society: Society) -> Mapping[str, float]:
         """Return the rate, and over ties whose ends both had chances: whose ends cooperate, and how alike they are."""
-        acts, chances = needed(society, self.name, self.acts), needed(society, self.name, self.chances)
         ties, rate = self._ends(society)
-        cooperates = (rate >= self.threshold)[:, None].astype(np.float64)
+        at = np.arange(len(rate))[:, None]
         return {
-            "rate": cooperation_rate(acts, chances),
-            **{name: float(share[0]) for name, share in tie_shares(ties, cooperates).items()},
-            "assortment": float(end_correlation(ties, rate[:, None])[0]),
+            "rate": self._rate(society),
+            **{metric: float(value[0]) for metric, value in self._of_ties(ties, rate, at).items()},
         }
 
     def conclude(self, society: Society) -> Sequence[Finding]:
         """Return the same, what is of ties against the shuffle null."""
-        acts, chances = needed(society, self.name, self.acts), needed(society, self.name, self.chances)
-        ties, rate = self._ends(society)
-        n = len(rate)
+        chances = needed(society, self.name, self.chances)
         found = [
             Finding(
                 observer=self.name,
                 metric="rate",
-                value=cooperation_rate(acts, chances),
+                value=self._rate(society),
                 n=int(np.count_nonzero(chances)),
                 note="compare with the null policy",
             )
         ]
-        permutations = affordable(self.permutations, int(ties.nnz))
-        cooperates = (rate >= self.threshold).astype(np.float64)
-        # One stream anew for each: every metric of ties sees the same permutations.
-        for metric, x in (*((name, cooperates) for name in ("both", "one", "none")), ("assortment", rate)):
-
-            def statistic(columns: Floats, metric: str = metric) -> Floats:
-                return end_correlation(ties, columns) if metric == "assortment" else tie_shares(ties, columns)[metric]
-
-            null = shuffle_test(statistic, x, society.stream("observe", self.name), permutations, vectorised=True)
+        ties, rate = self._ends(society)
+        n = len(rate)
+        if not self.own:
+            observed = self._of_ties(ties, rate, np.arange(n)[:, None])
+            note = "no null: the two ends of a tie answer each other"
+            return found + [
+                Finding(observer=self.name, metric=metric, value=float(value[0]), n=n, note=note)
+                for metric, value in observed.items()
+            ]
+        # Two sparse products a permutation, and as much again around them.
+        permutations = affordable(self.permutations, 4 * int(ties.nnz))
+        nulls = shuffle_tests(
+            lambda order: self._of_ties(ties, rate, order), n, society.stream("observe", self.name), permutations, n
+        )
+        for metric, null in nulls.items():
             what = "cooperation rate" if metric == "assortment" else "who cooperates"
             found.append(against(self.name, metric, null, SHUFFLE.format(what=what), n))
         return found
+
+    def _rate(self, society: Society) -> float:
+        acts, chances = needed(society, self.name, self.acts), needed(society, self.name, self.chances)
+        return cooperation_rate(acts, chances)
+
+    def _of_ties(self, ties: Adjacency, rate: Floats, order: npt.NDArray[np.int64]) -> dict[str, Floats]:
+        """Return what is of ties when agents stand in these orders, shape (n, p): p numbers of each metric."""
+        x = rate[order]
+        cooperates = (x >= self.threshold).astype(np.float64)
+        return {**tie_shares(ties, cooperates), "assortment": end_correlation(ties, x)}
 
     def _ends(self, society: Society) -> tuple[Adjacency, Floats]:
         """Return the ties among agents who had chances, undirected, and the rates of these agents."""
@@ -443,22 +465,61 @@ class PersonaEffects:
     name: str = "persona_effects"
 
     def observe(self, society: Society) -> Mapping[str, float]:
-        """Return the rank correlation of each trait with the behaviour; NaN in a society without personas."""
+        """Return the rank correlation of each trait with the behaviour; NaN without personas and in large societies."""
+        if society.n_agents > LARGEST_RANKED_EACH_STEP:
+            return {f"trait_{letter}": NAN for letter in self.traits}
         behaviour = self._behaviour(society)
         return {f"trait_{letter}": trait_correlation(society.trait(letter), behaviour) for letter in self.traits}
 
     def conclude(self, society: Society) -> Sequence[Finding]:
-        """Return them against personas permuted over the agents."""
+        """Return them, and the rates of agents low, middle and high in each, against personas permuted over agents."""
         behaviour = self._behaviour(society)
-        permutations = affordable(self.permutations, len(behaviour))
-        found = []
-        for letter in self.traits:
-            # One stream anew for each trait: whole personas are shuffled, not trait by trait.
-            rng = society.stream("observe", self.name)
-            z = society.trait(letter)
-            null = trait_association(z, behaviour, rng, permutations)
-            n = len(ranks(z, behaviour)[0])
-            found.append(against(self.name, f"trait_{letter}", null, SHUFFLED_PERSONAS, n))
+        found: dict[str, Sequence[Finding]] = {}
+        traits = {letter: society.trait(letter) for letter in self.traits}
+        # Whole personas are shuffled: one permutation serves all traits that the same agents have.
+        known = {letter: ~(np.isnan(z) | np.isnan(behaviour)) for letter, z in traits.items()}
+        for there in {mask.tobytes(): mask for mask in known.values()}.values():
+            of = {letter: traits[letter][there] for letter in traits if np.array_equal(known[letter], there)}
+            found |= self._effects(society, of, behaviour[there], there)
+        return [finding for letter in self.traits for finding in found[letter]]
+
+    def _effects(
+        self, society: Society, traits: Mapping[str, Floats], behaviour: Floats, there: npt.NDArray[np.bool_]
+    ) -> dict[str, Sequence[Finding]]:
+        """Return the findings of traits by letter, of the agents who are ``there``."""
+        n = len(behaviour)
+        acts = np.asarray(needed(society, self.name, self.acts), np.float64)[there]
+        chances = np.asarray(needed(society, self.name, self.chances), np.float64)[there] if self.chances else None
+        could = np.ones(n) if chances is None else chances
+        thirds = {letter: third_of(z) for letter, z in traits.items()}
+        ranked, y = [centred_ranks(z) for z in traits.values()], centred_ranks(behaviour)
+        values = {f"trait_{letter}": rank_correlation(x, y) for letter, x in zip(traits, ranked, strict=True)}
+        for letter, third in thirds.items():
+            rates = rate_by(third, acts, chances)
+            values |= {f"rate_{word}_{letter}": rates.get(i, NAN) for i, word in enumerate(THIRDS)}
+
+        # A row each for what is multiplied with behaviour, and for whose acts and chances are added up.
+        x = np.array([*ranked, *((third == i).astype(np.float64) for third in thirds.values() for i in range(3))])
+        of_agents = np.stack([y, acts, could], axis=1)
+        rng = society.stream("observe", self.name)
+        drawn = np.empty((affordable(self.permutations, 3 * x.size) if n else 0, len(values)))
+        # Agents are shuffled and personas stay, which is the same and takes fewer arrays.
+        for draws in drawn:
+            sums = x @ of_agents[rng.permutation(n)]
+            draws[: len(ranked)] = np.clip(sums[: len(ranked), 0], -1.0, 1.0)
+            members = sums[len(ranked) :]
+            draws[len(ranked) :] = np.divide(members[:, 1], members[:, 2], out=np.full(len(members), NAN),
+                                             where=members[:, 2] > 0)  # fmt: skip
+        nulls = {metric: null_of(values[metric], draws) for metric, draws in zip(values, drawn.T, strict=True)}
+        found: dict[str, Sequence[Finding]] = {}
+        for letter, third in thirds.items():
+            sizes = {f"trait_{letter}": n}
+            if n:
+                of_third = np.bincount(third, minlength=len(THIRDS)).tolist()
+                sizes |= {f"rate_{word}_{letter}": k for word, k in zip(THIRDS, of_third, strict=True)}
+            found[letter] = [
+                against(self.name, metric, nulls[metric], SHUFFLED_PERSONAS, size) for metric, size in sizes.items()
+            ]
         return found
 
     def _behaviour(self, society: Society) -> Floats:
@@ -468,6 +529,12 @@ class PersonaEffects:
         chances = needed(society, self.name, self.chances)
         rate: Floats = np.divide(acts, chances, out=np.full(len(acts), NAN), where=chances > 0)
         return rate
+
+
+def third_of(z: Floats) -> npt.NDArray[np.int64]:
+    """Return the third of each number by its rank, 0 lowest to 2; equal numbers are in the same one."""
+    below = np.searchsorted(np.sort(z), z, side="left")
+    return 3 * below // max(len(z), 1)
 
 
 def needed(society: Society, observer: str, column: str) -> npt.NDArray[Any]:
@@ -548,6 +615,7 @@ def _known[T](name: str, known: Mapping[str, T]) -> T:
 
 _X = {"in": "fewer followers", "out": "fewer followees"}
 _HOOD = {"out": "those they follow", "in": "their followers"}
+_THIRD = {"low": "third of agents lowest", "middle": "middle third of agents", "high": "third of agents highest"}
 _FORM = {"weak": "the mean of", "strong": "the median of"}
 
 MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -623,8 +691,16 @@ MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "gini": "Gini index of payoffs: 0 all have equally much, near 1 one has all; not a number with debts.",
         },
         "persona_effects": {
-            f"trait_{letter}": f"Rank correlation over agents of {trait} with their cooperation rate."
-            for letter, trait in TRAIT_LETTERS.items()
+            **{
+                f"trait_{letter}": f"Rank correlation over agents of {trait} with their cooperation rate; each step up "
+                "to 1,000 agents."
+                for letter, trait in TRAIT_LETTERS.items()
+            },
+            **{
+                f"rate_{word}_{letter}": f"Cooperation rate of the {_THIRD[word]} in {trait}."
+                for letter, trait in TRAIT_LETTERS.items()
+                for word in THIRDS
+            },
         },
     }
 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simworld.errors import ParameterError, UsageError, did_you_mean
+import polars as pl
+from pydantic import ValidationError
+
+from simworld.errors import ParameterError, SimworldError, UsageError, did_you_mean
 from simworld.mind.llm import Speak
 from simworld.run._chain import by_step, check_chains
-from simworld.run._frames import frame_of
+from simworld.run._frames import MEMORY, TIES, changes_of, empty, frame_of, memory_parts, state_at
 from simworld.run._load import Run
-from simworld.run._plan import Cell, Cut, Fork, Intervention
+from simworld.run._plan import Cell, Cut, Fork, Intervention, Plan
 from simworld.run._prepare import Prepared, prepare_again
 from simworld.run._store import Contents, Store
 
@@ -64,9 +68,7 @@ def prepare_fork(
         step=step,
         params=dict(params or {}),
         minds={agents.find(who): mind for who, mind in (minds or {}).items()},
-        cells=tuple(
-            Cell(agent=agents.find(who), column=column, value=value) for (who, column), value in (cells or {}).items()
-        ),
+        cells=tuple(_cell(agents.find(who), column, value) for (who, column), value in (cells or {}).items()),
         cuts=tuple(_cut(agents, cut, run.manifest["tie_kinds"]) for cut in cuts),
     )
     if len(change.minds) < len(minds or {}) or len({(c.agent, c.column) for c in change.cells}) < len(change.cells):
@@ -86,7 +88,7 @@ def prepare_fork(
                 "by that too; put them back, start the run anew, or say --allow-changed"
             )
         prepared.society.notes.append(f"forked after step {step} with changed scenario files")
-    _check(prepared, run, change)
+    _check(prepared, run, forked, change)
     words = "; ".join(change.words()) or "nothing is changed"
     prepared.society.notes.append(f"forked from {origin.run} after step {step}: {words}")
     return Prepared(
@@ -95,7 +97,7 @@ def prepare_fork(
     )  # fmt: skip
 
 
-def _check(prepared: Prepared, run: Run, change: Intervention) -> None:
+def _check(prepared: Prepared, run: Run, forked: Plan, change: Intervention) -> None:
     """Refuse what could not be changed, before anything is written.
 
     Raises:
@@ -112,12 +114,64 @@ def _check(prepared: Prepared, run: Run, change: Intervention) -> None:
         society.mind_named(prepared.seating.mind(label, society))
     for cell in change.cells:
         society.checked_cell(cell.column, cell.value)
+    if change.words():
+        _try(run, forked, change)
     for cut in change.cuts:
         graph = run.graph(change.step, cut.kind)
         if not graph.has_edge(cut.source, cut.target):
             raise ParameterError(
                 f"no {cut.kind} from {cut.source} to {cut.target} is there to be cut after step {change.step}"
             )
+
+
+def put_back(prepared: Prepared, streams: Mapping[str, pl.DataFrame], done: int, globals_json: str) -> None:
+    """Put a freshly made society into the state it had after a recorded step.
+
+    Args:
+        prepared: the society.
+        streams: everything that was recorded.
+        done: the step, whose state was recorded.
+        globals_json: its `Globals`, as recorded.
+    """
+    society = prepared.society
+    tables = {}
+    for name, table in society.tables.items():
+        changed = streams.get(name)
+        if changed is None:
+            tables[name] = table.rows(society.ids[:0])
+        else:
+            frame = state_at(changed, done)
+            tables[name] = {c: frame[c].to_numpy() for c in frame.columns if c not in ("step", "id")}
+    ties = streams.get("ties")
+    later = empty(TIES) if ties is None else ties.filter(pl.col("step").is_between(1, done))
+    log = streams.get("memory", empty(MEMORY)).filter(pl.col("step") <= done)
+    society.restore(
+        done, tables, changes_of(later, society.tie_kinds), globals_json, memory_parts(log), prepared.intervene_again
+    )
+
+
+def _try(run: Run, forked: Plan, change: Intervention) -> None:
+    """Make the change to a society that is thrown away, so that what cannot be done is said before anything is written.
+
+    Raises:
+        UsageError: it cannot be done.
+    """
+    done = max(s for s in run.recorded_steps if s <= change.step)
+    here = forked.model_copy(
+        update={"interventions": (*forked.interventions[:-1], change.model_copy(update={"step": done}))}
+    )
+    trial = prepare_again(run.path, only_tape=True, plan=here)
+    contents = Contents(run.path)
+    globals_json = next(step["globals"] for step in contents.steps() if step["step"] == done)
+    try:
+        put_back(trial, contents.streams(), done, globals_json)
+        trial.intervene()
+    except SimworldError as error:
+        raise ParameterError(f"{'; '.join(change.words())}: {error}") from None
+    except (ValueError, ArithmeticError, LookupError) as error:
+        raise ParameterError(
+            f"the scenario cannot go on with {'; '.join(change.words())}: {type(error).__name__}: {error}"
+        ) from error
 
 
 class _Agents:
@@ -147,6 +201,17 @@ class _Agents:
             hint = did_you_mean(text, list(self._names))
             raise ParameterError(f"no agent {who!r} at that step{hint}; agents are 0 to {self._n - 1}, or a name")
         return found[0]
+
+
+def _cell(agent: int, column: str, value: Any) -> Cell:
+    # A text column may hold JSON, which on the command line reads as what it says.
+    said = json.dumps(value) if isinstance(value, list | dict) else value
+    try:
+        return Cell(agent=agent, column=column, value=said)
+    except ValidationError:
+        raise ParameterError(
+            f"column {column!r} of agent {agent}: {value!r:.80} is no number, text or boolean"
+        ) from None
 
 
 def _cut(agents: _Agents, cut: Sequence[Any], kinds: Sequence[str]) -> Cut:

@@ -18,8 +18,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from simworld.errors import (
     BudgetSpent,
     CorruptRunError,
@@ -33,8 +31,7 @@ from simworld.errors import (
 )
 from simworld.mind.llm import HUMAN, Stopped, without_credentials, without_secrets
 from simworld.run._chain import check_chains
-from simworld.run._fork import copy_steps
-from simworld.run._frames import MEMORY, TIES, changes_of, empty, memory_parts, state_at
+from simworld.run._fork import copy_steps, put_back
 from simworld.run._indexed import what_is_indexed
 from simworld.run._null import null_policy_runs
 from simworld.run._plan import Plan
@@ -376,20 +373,9 @@ def _catch_up(prepared: Prepared, recorder: Recorder, path: Path, done: int) -> 
     if isinstance(prepared.society, PlainModel):
         _run_again(prepared, path, done, (last["events_chain"], last["state_chain"]))
     else:
-        society = prepared.society
-        society.drain()
-        tables = {}
-        for name, table in society.tables.items():
-            changed = streams.get(name)
-            tables[name] = table.rows(society.ids[:0]) if changed is None else _columns(state_at(changed, done))
-        ties = streams.get("ties")
-        later = empty(TIES) if ties is None else ties.filter(pl.col("step").is_between(1, done))
-        log = streams.get("memory", empty(MEMORY)).filter(pl.col("step") <= done)
-        society.restore(
-            done, tables, changes_of(later, society.tie_kinds), last["globals"], memory_parts(log),
-            prepared.intervene_again,
-        )  # fmt: skip
-        society.drain()
+        prepared.society.drain()
+        put_back(prepared, streams, done, last["globals"])
+        prepared.society.drain()
     metrics = [(s["step"], json.loads(s["metrics"])) for s in steps]
     recorder.continue_from(last["events_chain"], last["state_chain"], metrics)
 
@@ -409,10 +395,6 @@ def _run_again(prepared: Prepared, path: Path, done: int, chains: tuple[str, str
             f"{path}: this model, run again with the same seed, does not repeat itself, so it cannot be resumed; "
             "start it anew (it draws from a source that simworld does not seed)"
         )
-
-
-def _columns(frame: pl.DataFrame) -> dict[str, Any]:
-    return {name: frame[name].to_numpy() for name in frame.columns if name not in ("step", "id")}
 
 
 class Silence:

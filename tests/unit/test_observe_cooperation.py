@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from fractions import Fraction
 
 import networkx as nx
@@ -160,7 +161,8 @@ def test_tit_for_tat_is_wholly_direct() -> None:
     null = observe.reciprocity_null(played, "direct", stream(1, "null"), 99)
     assert null.value == found
     assert null.p_value == pytest.approx(2 / 100)
-    assert abs(null.mean) < 0.1
+    # The mean of a step, kept by the null, is half of what one answers: var m = 1/2, cov(m, m before) = 1/4 of var.
+    assert null.mean == pytest.approx(0.25, abs=0.1)
 
 
 def test_a_mix_of_those_who_always_do_the_same_is_no_reciprocity() -> None:
@@ -169,6 +171,98 @@ def test_a_mix_of_those_who_always_do_the_same_is_no_reciprocity() -> None:
     played = moves(acts, [t for t in range(3) for _ in range(4)])
     null = observe.reciprocity_null(played, "direct", stream(1, "null"), 20)
     assert (null.value, null.mean, null.gap, null.p_value) == (1.0, 1.0, 0.0, 1.0)
+
+
+def paired(rng: np.random.Generator, n: int) -> np.ndarray:
+    order = rng.permutation(n)
+    partner = np.empty(n, int)
+    partner[order[::2]], partner[order[1::2]] = order[1::2], order[::2]
+    return partner
+
+
+def games_of(shares: np.ndarray, partners: np.ndarray) -> Moves:
+    """Everybody toward one partner a round; shares and partners of shape (rounds, n), shares cut to [0, 1]."""
+    rounds, n = shares.shape
+    return Moves(
+        np.repeat(np.arange(rounds), n),
+        np.tile(np.arange(n), rounds),
+        partners.ravel(),
+        np.clip(shares, 0.0, 1.0).ravel(),
+    )
+
+
+def indifferent(rng: np.random.Generator) -> Moves:
+    """Twelve who each give what they are like, 1 − k/13 of it in round k, and ignore their partners."""
+    k, like = np.arange(1, 13)[:, None], rng.uniform(-0.2, 0.2, 12)
+    shares = 1 - k / 13 + like + rng.normal(0, 0.1, (12, 12))
+    return games_of(shares, np.stack([paired(rng, 12) for _ in range(12)]))
+
+
+def constant(rng: np.random.Generator) -> Moves:
+    """Everybody gives the same for ever, and like meets like."""
+    like = np.repeat(rng.random(6), 2)
+    partners = np.tile(np.arange(12) ^ 1, (12, 1))
+    return games_of(np.tile(like, (12, 1)), partners)
+
+
+def donors(rng: np.random.Generator) -> Moves:
+    """Half of twelve give to the other half in each round, one trend for all: nobody acts in every step."""
+    acts, steps = [], []
+    for k in range(1, 13):
+        order = rng.permutation(12).tolist()
+        for i, j in zip(order[:6], order[6:], strict=True):
+            acts.append((i, j, float(np.clip(1 - k / 13 + rng.normal(0, 0.1), 0, 1))))
+            steps.append(k)
+    return moves(acts, steps)
+
+
+def tit_for_tat(rng: np.random.Generator) -> Moves:
+    """Everybody does what their partner of always did before, nearly, and all give less and less."""
+    partner = paired(rng, 12)
+    shares = rng.random((12, 12))
+    for k in range(1, 12):
+        shares[k] = np.clip(shares[k - 1][partner] - 0.02 + rng.normal(0, 0.05, 12), 0, 1)
+    return games_of(shares, np.tile(partner, (12, 1)))
+
+
+def p_values(play: Callable[[np.random.Generator], Moves], kind: str, seeds: int) -> np.ndarray:
+    return np.array(
+        [
+            observe.reciprocity_null(play(np.random.default_rng(seed)), kind, stream(seed, "null"), 99).p_value
+            for seed in range(seeds)
+        ]
+    )
+
+
+def too_often(k: int) -> float:
+    """The share of k tests that may be below 5 % by chance: four standard errors above."""
+    return 0.05 + 4 * math.sqrt(0.05 * 0.95 / k)
+
+
+@pytest.mark.parametrize("kind", ["direct", "downstream", "upstream"])
+@pytest.mark.parametrize("play", [indifferent, donors])
+def test_those_who_ignore_others_are_not_reciprocal_whatever_the_trend(
+    play: Callable[[np.random.Generator], Moves], kind: str
+) -> None:
+    assert observe.reciprocity_of_acts(play(np.random.default_rng(0)), kind) > 0.3
+    assert np.mean(p_values(play, kind, 60) < 0.05) <= too_often(60)
+
+
+def test_constant_players_who_differ_are_not_reciprocal() -> None:
+    assert observe.reciprocity_of_acts(constant(np.random.default_rng(0)), "direct") == pytest.approx(1.0)
+    assert (p_values(constant, "direct", 40) == 1.0).all()
+
+
+def test_tit_for_tat_is_found_beneath_a_trend() -> None:
+    assert p_values(tit_for_tat, "direct", 20).max() == pytest.approx(2 / 100)
+
+
+def test_what_the_null_keeps_is_the_additive_fit() -> None:
+    """Against least squares with a column for each actor and each step, on acts with gaps."""
+    m = observe._cooperation._moves(donors(np.random.default_rng(4)))
+    design = np.concatenate([np.eye(12)[m.actor], np.eye(12)[m.step]], axis=1)
+    fit = design @ np.linalg.lstsq(design, m.share, rcond=None)[0]
+    assert observe._cooperation._actors_and_steps(m) == pytest.approx(fit, abs=1e-9)
 
 
 def test_reciprocity_is_undefined_for_few_acts() -> None:
@@ -315,6 +409,57 @@ def test_trait_association_leaves_out_rows_and_is_undefined_without_variance() -
         observe.trait_association([[1, 2, 3]], [[1, 2, 3]], stream(1))
 
 
+# Calibration: every stock null under the process it assumes -----------------------------------------------------------
+
+
+def p_of_trait(seed: int) -> float:
+    """Trait and behaviour have nothing to do with each other; both with ties."""
+    rng = np.random.default_rng(seed)
+    return observe.trait_association(rng.integers(0, 8, 40), rng.integers(0, 8, 40), stream(seed, "x"), 99).p_value
+
+
+def p_of_assortment(seed: int) -> float:
+    """Independent numbers on a random graph."""
+    rng = np.random.default_rng(seed)
+    net = nx.gnp_random_graph(30, 0.15, seed=seed)
+    society = StillSociety(net, directed=False, columns={"cooperated": rng.random(30), "moves": np.ones(30)}, seed=seed)
+    found = {f.metric: f for f in Cooperation(permutations=99).conclude(society)}
+    return found["assortment"].p_value
+
+
+def p_of_third(seed: int) -> float:
+    """Rate of the third highest in a trait, of acts that do not know of it, chances unlike."""
+    rng = np.random.default_rng(seed)
+    moves = rng.integers(1, 9, 40)
+    society = StillSociety(
+        nx.empty_graph(40),
+        columns={"cooperated": rng.binomial(moves, 0.4), "moves": moves},
+        traits={"A": rng.normal(size=40)},
+        seed=seed,
+    )
+    found = {f.metric: f for f in PersonaEffects(traits=("A",), permutations=99).conclude(society)}
+    return found["rate_high_A"].p_value
+
+
+def p_of_reciprocity(seed: int) -> float:
+    """Actors and rounds differ, and nothing answers anything."""
+    return float(p_values(lambda _: indifferent(np.random.default_rng(seed)), "upstream", 1)[0])
+
+
+@pytest.mark.parametrize("p_of", [p_of_trait, p_of_assortment, p_of_third, p_of_reciprocity])
+def test_a_null_rejects_itself_as_often_as_it_says(p_of: Callable[[int], float]) -> None:
+    k = 150
+    rejected = np.mean([p_of(seed) < 0.05 for seed in range(k)])
+    assert rejected <= too_often(k)
+
+
+@pytest.mark.parametrize("p_of", [p_of_trait, p_of_assortment, p_of_third])
+def test_p_values_are_even(p_of: Callable[[int], float]) -> None:
+    """Half of them below one half, or the null is too wide; four standard errors."""
+    k = 150
+    assert abs(np.mean([p_of(seed) <= 0.5 for seed in range(k)]) - 0.5) < 4 * math.sqrt(0.25 / k) + 0.02
+
+
 # By name --------------------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +482,18 @@ def test_the_observer_of_cooperation() -> None:
     assert found["rate"].null == ""
     assert found["one"].null == "who cooperates permuted over the nodes, graph kept"
     assert found["assortment"].n == 4
+
+
+def test_where_ends_of_ties_answer_each_other_no_null_is_given() -> None:
+    found = {f.metric: f for f in Cooperation(own=False).conclude(town())}
+    with_null = {f.metric: f for f in Cooperation().conclude(town())}
+    assert list(found) == list(with_null)
+    for metric, finding in found.items():
+        assert finding.value == with_null[metric].value
+        assert math.isnan(finding.p_value)
+        assert math.isnan(finding.null_mean)
+        assert finding.null == ""
+        assert metric == "rate" or "answer each other" in finding.note
 
 
 def test_columns_and_threshold_are_the_scenarios() -> None:
@@ -368,6 +525,11 @@ def test_the_observer_of_persona_effects() -> None:
     assert found["trait_A"].n == 4
     assert found["trait_A"].null == "personas permuted over the agents, behaviour kept"
     assert found["trait_O"].n == 0
+    # Chances are four each: one agent a third, but two in the lowest; rates 0 and 1/4, 3/4, 1.
+    rates = {word: found[f"rate_{word}_A"] for word in ("low", "middle", "high")}
+    assert [(f.value, f.n) for f in rates.values()] == [(0.125, 2), (0.75, 1), (1.0, 1)]
+    assert rates["high"].null_mean == pytest.approx(0.5, abs=4 * 0.4 / math.sqrt(200))
+    assert not [metric for metric in found if metric.startswith("rate") and not metric.endswith("A")]
     as_is = PersonaEffects(acts="payoff", chances="", traits=("A",)).observe(town())
     assert list(as_is) == ["trait_A"]
     assert as_is["trait_A"] == observe.trait_association([2, 1, -1, 0, 5], [1, 1, 3, 3, 0], stream(1), 5).value
@@ -384,8 +546,9 @@ def test_a_society_of_a_hundred_thousand_is_measured_in_seconds() -> None:
     )
     begin = time.perf_counter()
     for name in ("cooperation", "inequality", "persona_effects"):
-        observe.observer(name).observe(society)
+        seen = observe.observer(name).observe(society)
+    assert math.isnan(seen["trait_A"])
     assert time.perf_counter() - begin < 3
     for name in ("cooperation", "persona_effects"):
         observe.observer(name).conclude(society)
-    assert time.perf_counter() - begin < 60
+    assert time.perf_counter() - begin < 20

@@ -29,14 +29,14 @@ def claims(*said: tuple[float, float, int]) -> Claims:
 @pytest.mark.parametrize(
     "said, kind",
     [
-        ((1.0, 0.0, 0), "lie"),  # a traitor accuses one it knows to be faithful
-        ((0.0, 1.0, 1), "lie"),  # a traitor defends another
+        ((1.0, 0.0, 0), "false_lie"),  # a traitor accuses one it knows to be faithful
+        ((0.0, 1.0, 1), "false_lie"),  # a traitor defends another
         ((1.0, 0.9, 0), "mistake"),  # a faithful accuses a faithful in good faith
         ((0.0, 0.2, 1), "mistake"),
         ((1.0, 0.9, 1), "true"),
         ((0.0, 0.0, 0), "true"),
-        ((1.0, 0.1, 1), "lucky"),  # accuses, against its own belief, who is guilty
-        ((0.0, 0.8, 0), "lucky"),
+        ((1.0, 0.1, 1), "lucky_lie"),  # accuses, against its own belief, who is guilty
+        ((0.0, 0.8, 0), "lucky_lie"),
         ((1.0, 0.5, 0), "mistake"),  # at even odds an accusation is no lie
         ((0.0, 0.5, 0), "true"),
         ((0.5, 1.0, 0), "true"),  # "I do not know" is as near to either
@@ -45,22 +45,43 @@ def claims(*said: tuple[float, float, int]) -> Claims:
 def test_every_kind_of_claim(said: tuple[float, float, int], kind: str) -> None:
     found = observe.ledger(claims(said))
     assert {name: bool(x[0]) for name, x in found._asdict().items()} == {
-        name: name == kind for name in ("lie", "mistake", "true", "lucky")
+        name: name == kind for name in ("false_lie", "lucky_lie", "mistake", "true")
     }
+    assert bool(found.lie[0]) == kind.endswith("lie")
 
 
-def test_tolerance_says_what_contradicts() -> None:
-    said = claims((0.8, 0.5, 1))
-    assert observe.ledger(said, 0.2).lucky.all()
-    assert observe.ledger(said, 0.4).true.all()
-    # Within 0.2 of neither belief nor truth.
-    assert observe.ledger(claims((0.5, 0.8, 1)), 0.2).lie.all()
+@pytest.mark.parametrize("truth", [0, 1])
+@pytest.mark.parametrize(
+    "claimed, believed, lies",
+    [(1.0, 0.34, False), (1.0, 0.32, True), (0.0, 0.66, True), (0.0, 0.34, True), (0.0, 0.32, False),
+     (1.0, 1 / 3, False), (0.0, 1 / 3, False), (1.0, 1 / 3 - 1e-12, False), (0.5, 0.9, False)],
+)  # fmt: skip
+def test_the_base_rate_says_what_contradicts(claimed: float, believed: float, lies: bool, truth: int) -> None:
+    """Three of nine others are guilty: suspicion above 1/3 speaks against a defence, below it against an accusation.
+
+    What is so does not depend on it: an accusation of an innocent is false at any base rate.
+    """
+    said = claims((claimed, believed, truth))
+    for rate in (3 / 9, [3 / 9]):
+        book = observe.ledger(said, rate)
+        assert bool(book.lie[0]) == lies
+        false = abs(claimed - truth) > 0.5
+        assert bool((book.false_lie | book.mistake)[0]) == false
+        assert bool((book.lucky_lie | book.true)[0]) != false
+
+
+def test_each_claim_has_a_base_rate_of_its_own() -> None:
+    said = claims((1, 0.4, 0), (1, 0.4, 0), (0, 0.4, 0))
+    book = observe.ledger(said, [0.3, 0.5, 0.3])
+    assert book.lie.tolist() == [False, True, True]
+    assert book.lucky_lie.tolist() == [False, False, True]
 
 
 def test_summary() -> None:
     said = claims((1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1), (0, 0, 0))
     assert observe.ledger_summary(said, observe.ledger(said)) == {
-        "claims": 5.0, "lies": 1.0, "mistakes": 1.0, "truths": 2.0, "lucky": 1.0, "lie_rate": 0.4,
+        "claims": 5.0, "lies": 2.0, "false_lies": 1.0, "lucky_lies": 1.0, "mistakes": 1.0, "truths": 2.0,
+        "lie_rate": 0.4,
     }  # fmt: skip
     nothing = observe.ledger_summary(claims(), observe.ledger(claims()))
     assert nothing["claims"] == nothing["lies"] == 0.0
@@ -71,23 +92,24 @@ def test_summary() -> None:
 
 @quick
 @given(st.lists(st.tuples(P, P, st.integers(0, 1)), max_size=30), P, st.integers(0, 99))
-def test_the_ledger_is_conserved(said: list[tuple[float, float, int]], tolerance: float, seed: int) -> None:
-    book = observe.ledger(claims(*said), tolerance)
+def test_the_ledger_is_conserved(said: list[tuple[float, float, int]], base_rate: float, seed: int) -> None:
+    book = observe.ledger(claims(*said), base_rate)
     assert np.sum(book, axis=0).tolist() == [1] * len(said)
     found = observe.ledger_summary(claims(*said), book)
-    assert found["lies"] + found["mistakes"] + found["truths"] + found["lucky"] == found["claims"] == len(said)
-    assert math.isnan(found["lie_rate"]) or 0 <= found["lie_rate"] <= 1
+    assert found["false_lies"] + found["lucky_lies"] == found["lies"] == np.count_nonzero(book.lie)
+    assert found["lies"] + found["mistakes"] + found["truths"] == found["claims"] == len(said)
+    assert math.isnan(found["lie_rate"]) if not said else found["lie_rate"] == found["lies"] / len(said)
     order = np.random.default_rng(seed).permutation(len(said))
-    again = observe.ledger(claims(*(said[i] for i in order)), tolerance)
+    again = observe.ledger(claims(*(said[i] for i in order)), base_rate)
     assert [x.tolist() for x in again] == [x[order].tolist() for x in book]
 
 
 @quick
-@given(st.lists(st.tuples(P, P, st.integers(0, 1)), max_size=30))
-def test_guilt_may_be_told_as_innocence(said: list[tuple[float, float, int]]) -> None:
+@given(st.lists(st.tuples(P, P, st.integers(0, 1)), max_size=30), P)
+def test_guilt_may_be_told_as_innocence(said: list[tuple[float, float, int]], base_rate: float) -> None:
     """Saying, believing and being the opposite is the same kind of claim."""
     mirrored = [(1 - c, 1 - b, 1 - t) for c, b, t in said]
-    one, other = observe.ledger(claims(*said)), observe.ledger(claims(*mirrored))
+    one, other = observe.ledger(claims(*said), base_rate), observe.ledger(claims(*mirrored), 1 - base_rate)
     assert [x.tolist() for x in one] == [x.tolist() for x in other]
 
 
@@ -101,8 +123,12 @@ def test_wrong_claims_are_refused() -> None:
     ):
         with pytest.raises(ParameterError, match=says):
             observe.ledger(wrong)
-    with pytest.raises(ParameterError, match=r"the tolerance of a ledger lies in \[0, 1\], got 2"):
-        observe.ledger(claims((1, 0, 0)), 2)
+    for rate, says in (
+        (2, r"base_rate is a probability in \[0, 1\], got 2"),
+        ([0.1, 0.2], r"base_rate has shape \(2,\)"),
+    ):
+        with pytest.raises(ParameterError, match=says):
+            observe.ledger(claims((1, 0, 0)), rate)
 
 
 # Beliefs --------------------------------------------------------------------------------------------------------------

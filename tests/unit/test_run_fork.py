@@ -164,8 +164,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "column": ({"step": 6, "cells": {("1", "welth"): 1.0}}, "no column 'welth'; did you mean 'wealth'"),
     "type": ({"step": 6, "cells": {("1", "visits"): "many"}}, "column 'visits' takes"),
     "label": ({"step": 6, "cells": {("1", "mood"): "sad"}}, "'sad' is not one of"),
-    "tie": ({"step": 6, "cuts": [("1", "1")]}, "is there to be cut"),
+    "tie": ({"step": 6, "cuts": [("1", "1")]}, "cannot be tied to itself"),
     "kind": ({"step": 6, "cuts": [("1", "2", "hates")]}, "no kind of tie 'hates'"),
+    "too large": ({"step": 6, "cells": {("1", "visits"): 10**20}}, "which 100000000000000000000 does not fit"),
+    "infinite": ({"step": 6, "cells": {("1", "wealth"): float("inf")}}, "is no number, text or boolean"),
     "twice": ({"step": 6, "cells": {("1", "wealth"): 1.0, (1, "wealth"): 2.0}}, "two values"),
 }  # fmt: skip
 

@@ -40,19 +40,27 @@ def test_the_null_policy_changes_nothing_about_the_run(beside: Run, tmp_path: Pa
     assert beside.verify()
 
 
-def test_it_is_the_scenario_under_the_null_on_the_same_inputs(beside: Run) -> None:
+def test_it_is_the_scenario_under_the_null_on_the_same_inputs(beside: Run, tmp_path: Path) -> None:
     """Each null run can be made by hand, from the seed that stands with it."""
     rows = pl.read_parquet(beside.path / "null.parquet")
     assert rows["null_run"].unique().sort().to_list() == list(range(6))
     assert rows["seed"].n_unique() == 6
     first = rows.filter(pl.col("null_run") == 0)
-    by_hand = sw.run("friendship_paradox", mind="null", cast=beside.personas, **{**CALL, "seed": first["seed"][0]})
+    by_hand = sw.run("friendship_paradox", mind="null", cast=beside.personas, out=tmp_path / "run",
+                     **{**CALL, "seed": first["seed"][0]})  # fmt: skip
     found = first.filter("is_finding").select("observer", "metric", "value")
     assert found.equals(by_hand.findings.select("observer", "metric", "value"), null_equal=True)
     own = first.filter(~pl.col("is_finding") & (pl.col("observer") == ""))
     assert dict(own.select("metric", "value").rows()) == {
         name: float(by_hand.metrics[name][-1]) for name in own["metric"].to_list()
     }
+
+
+def test_it_remembers_as_the_run_does(tmp_path: Path) -> None:
+    """Without a memory nobody in the village knows anything, under the null as well."""
+    run = sw.run("village", steps=12, memory=False, with_null=1, out=tmp_path / "run")
+    row = run.null_policy.row(by_predicate=pl.col("metric") == "n0_informed", named=True)
+    assert row["mean"] == 0.0
 
 
 def test_what_it_gives_is_summed_up(beside: Run) -> None:
