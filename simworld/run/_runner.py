@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from simworld.errors import (
     BudgetSpent,
     CorruptRunError,
