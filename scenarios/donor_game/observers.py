@@ -13,6 +13,7 @@ from simworld.observe import (
     Moves,
     Null,
     descent,
+    efficiency,
     gini,
     lineage,
     null_of,
@@ -113,8 +114,7 @@ def replays(log: Log, params: Any, permute: Callable[[np.ndarray], np.ndarray] |
             punishes = np.zeros(shares.shape, bool)
             shares[known] = np.nan_to_num(one.share)[order]
             punishes[known] = (one.kind == "punish")[order]
-        # A fork may have changed the number of rounds since.
-        shape = (len(pairs) // (params.n_agents // 2), params.n_agents // 2)
+        shape = (params.rounds, params.n_agents // 2)
         out.append(replay(
             pairs.reshape(*shape, 2), shares.reshape(*shape, -1), punishes.reshape(*shape, -1), params.endowment,
             params.multiplier,
@@ -158,7 +158,7 @@ class Generations(Measured):
             "share_round": mean(this.donated),
             "share": mean(last.donated),
             "mean_final": float(end.mean()),
-            "efficiency": ratio(float(end.mean()), full_cooperation(p.multiplier, p.rounds, p.endowment)),
+            "efficiency": efficiency(float(end.mean()), 0.0, full_cooperation(p.multiplier, p.rounds, p.endowment)),
             "gini": float(np.mean([gini(game) for game in end])) if over else NAN,
             "punished": float(np.mean(last.kind == "punish")) if len(last.kind) else NAN,
             "refused": float(np.mean(last.kind == "refuse")) if len(last.kind) else NAN,
@@ -196,8 +196,9 @@ class Generations(Measured):
         return [
             self.found("mean_final", value, end.size, null_of(value, means), SHUFFLED, closed, theory),
             self.found(
-                "efficiency", ratio(value, best), end.size, null_of(ratio(value, best), means / (best or NAN)),
-                SHUFFLED, ratio(closed, best), theory,
+                "efficiency", efficiency(value, 0.0, best), end.size,
+                null_of(efficiency(value, 0.0, best), means / (best or NAN)), SHUFFLED, efficiency(closed, 0.0, best),
+                theory,
             ),
             self.found("gini", unequal, end.size, null_of(unequal, ginis), SHUFFLED, note=note),
         ]  # fmt: skip
@@ -212,12 +213,11 @@ class Generations(Measured):
             self.found("share", last, n, note=f"generation {over[-1]}"),
         ]
         if len(over) > 1 and not np.isnan(last - first):
-            both = log.donated[(log.generation == over[0]) | (log.generation == over[-1])]
-            both, size = both[~np.isnan(both)], np.count_nonzero(~np.isnan(log.donated[log.generation == over[0]]))
-            draws = [(x[size:].mean() - x[:size].mean()) for x in rng.permuted(np.tile(both, (DRAWS, 1)), axis=1)]
-            null = null_of(last - first, draws)
-            words = f"shares shuffled over the two generations, {DRAWS} times"
-            out.append(self.found("share_change", last - first, len(both), null, words, note="last minus first"))
+            # No null within a run: acts go together by strategy, and drift alone moves a strategy's share.
+            out.append(self.found(
+                "share_change", last - first, len(over),
+                note="last generation minus first; what chance does, runs with -p selection=random tell, seed by seed",
+            ))  # fmt: skip
         new, selected = [], []
         for g in over:
             acts = log.where(log.generation == g)
@@ -238,10 +238,14 @@ class Generations(Measured):
             note="mean share of survivors minus that of all, mean over generations",
         ))  # fmt: skip
         if new:
-            draws = [mean(np.array([s.shuffled(rng, above_all=False) for s in new])) for _ in range(DRAWS)]
-            value = mean(np.array([s.difference() for s in new]))
+            apart = np.array([s.difference() for s in new])
+            apart = apart[~np.isnan(apart)]
+            # Newcomers who copy the same survivor are alike, so that only whole generations are drawn anew.
+            draws = rng.choice((-1.0, 1.0), (DRAWS, len(apart))) @ apart / max(len(apart), 1)
+            value = mean(apart)
             out.append(self.found(
-                "inheritance_bias", value, len(new), null_of(value, draws), f"newcomers drawn at random, {DRAWS} times",
+                "inheritance_bias", value, len(apart), null_of(value, draws),
+                f"sign of each generation's difference drawn at random, {DRAWS} times",
                 note="mean share of newcomers in their first game minus survivors' there, mean over generations",
             ))  # fmt: skip
         return out
@@ -259,13 +263,11 @@ class Generations(Measured):
             longest = np.maximum(longest, ages.max(axis=1))
             gone = np.argsort(rng.random((DRAWS, n)), axis=1)[:, kept:]
             np.put_along_axis(ages, gone, 0, axis=1)
-        g = len(over)
         null = null_of(float(lives.max()), longest.astype(float))
         return [
             self.found("longest_life", lives.max(), len(lives), null, f"survivors drawn at random, {DRAWS} times"),
             self.found(
-                "mean_life", lives.mean(), len(lives), closed=n * g / (n + (g - 1) * (n - kept)),
-                note="in generations; it does not depend on who survives",
+                "mean_life", lives.mean(), len(lives), note="in generations; it does not depend on who survives"
             ),
         ]  # fmt: skip
 
@@ -294,13 +296,9 @@ class Split(NamedTuple):
     def difference(self) -> float:
         return mean(self.given[self.mask]) - mean(self.given[~self.mask])
 
-    def shuffled(self, rng: np.random.Generator, above_all: bool = True) -> float:
-        other = Split(self.given, rng.permutation(self.mask))
-        return other.above_all() if above_all else other.difference()
-
-
-def ratio(value: float, best: float) -> float:
-    return value / best if best else NAN
+    def shuffled(self, rng: np.random.Generator) -> float:
+        """Return `above_all` of as many others."""
+        return Split(self.given, rng.permutation(self.mask)).above_all()
 
 
 def bias(society: Any, log: Log, generation: int) -> float:
@@ -324,7 +322,7 @@ class Reciprocity(Measured):
         # Nothing is known across games, so everybody is somebody else in every game.
         own = (2 * log.generation + log.game) * society.table.n
         moves = Moves(log.step, log.donor + own, log.recipient + own, log.donated)
-        words = f"shares shuffled among the acts of a donor in a game, {DRAWS} times"
+        words = f"shares beyond means of donor and round shuffled among a donor's acts in a game, {DRAWS} times"
         found = []
         for kind in ("direct", "downstream", "upstream"):
             null = reciprocity_null(moves, kind, society.stream("observe", self.name, kind), DRAWS)

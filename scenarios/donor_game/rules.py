@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import simworld as sw
+from simworld.mind import share_argument
 from simworld.persona import trait_z
 
 from .decisions import Move, MoveView, Strategy, StrategyView, Vector
-from .schedule import read_moves, share_of
+from .schedule import read_moves
 
 COEFFICIENTS = {
     "agreeableness_g0": 0.4,  # logit of the share given to a stranger, a standard deviation of A
@@ -114,13 +115,13 @@ def policies(params: Any) -> dict[str, Any]:
 
     def constant(text: str) -> Mapping[type[sw.Decision], Callable[..., Any]]:
         """Give always the same share."""
-        share = share_of(text, f"mind always({text})")
+        share = share_argument("always", text)
         vector = Vector(g0=share, alpha=0.0, beta=0.0, phi=0.0)
         return _scripted(words(vector), vector, lambda view: Move(amount=share * view.resources))
 
     def copy(text: str) -> Mapping[type[sw.Decision], Callable[..., Any]]:
         """Give the share that the recipient last gave; this share where that is not known."""
-        first = share_of(text, f"mind copy({text})")
+        first = share_argument("copy", text)
 
         def copied(view: MoveView) -> Move:
             last = view.trace[0].share if view.trace else None

@@ -113,24 +113,9 @@ def read_moves(text: str, n: int, rounds: int, generations: int) -> Mapping[tupl
         action = (row.get("action") or "donate").strip()
         if action not in ACTIONS:
             raise ParameterError(f"moves, line {line}: no action {action!r}; there are {', '.join(ACTIONS)}")
-        found[key] = Entry(action, share_of(row["share"], f"moves, line {line}"))
+        found[key] = Entry(action, _share("moves", line, row["share"]))
         at[key] = line
     return found
-
-
-def share_of(text: str, where: str) -> float:
-    """Return a share given as text.
-
-    Raises:
-        ParameterError: it is no number from 0 to 1.
-    """
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise ParameterError(f"{where}: {text!r} is no share; give a number from 0 to 1, as 0.3")
-    return share
 
 
 def _lines(
@@ -167,6 +152,16 @@ def _whole(name: str, line: int, row: Mapping[str, str], column: str, low: int, 
     if not low <= value <= high:
         raise ParameterError(f"{name}, line {line}: there is no {what} {value}, only {low} to {high}")
     return value
+
+
+def _share(name: str, line: int, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise ParameterError(f"{name}, line {line}: {text!r} is no share; give a number from 0 to 1, as 0.3")
+    return share
 
 
 def _words(where: tuple[int, int, int]) -> str:

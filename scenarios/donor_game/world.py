@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from .observers import Generations, Lineage, Reciprocity, Traits
 from .schedule import ACTIONS, construction, read_moves, read_pairs, swapped
 
 NO_STRATEGY = "no strategy"
+NO_MOVES = "the mind 'table' follows -p moves=@FILE; give one"
 VECTOR = tuple(Vector.model_fields)
 SHOWN = 0.005
 """Half a unit of the last digit of a holding in a prompt: who gives all it was shown gives no more than it has."""
@@ -173,7 +174,7 @@ class DonorGame(sw.World):
         self.table["resources"] = self.params.endowment
         self.restored()
         if "table" in self.mind_labels and not self.params.moves:
-            raise ParameterError("the mind 'table' follows -p moves=@FILE; give one")
+            raise ParameterError(NO_MOVES)
         for (generation, game), pairs in self.given.items():
             ordered = pairs.reshape(-1, 2)
             if len(np.unique(ordered, axis=0)) < len(ordered):
@@ -182,10 +183,6 @@ class DonorGame(sw.World):
 
     def restored(self) -> None:
         p, now = self.params, self.globals
-        if now.round > p.rounds:
-            raise ParameterError(
-                f"rounds = {p.rounds}, but round {now.round} of this game has been played; shorten it earlier"
-            )
         self.given = read_pairs(p.pairs, p.n_agents, p.rounds, p.generations) if p.pairs else {}
         if p.moves:
             read_moves(p.moves, p.n_agents, p.rounds, p.generations)
@@ -195,6 +192,32 @@ class DonorGame(sw.World):
         for row in np.flatnonzero((log["generation"] == now.generation) & (log["game"] == now.game)).tolist():
             self.acts.setdefault(int(log["donor"][row]), []).append(row)
         self.standing_pairs: tuple[int, int, np.ndarray] | None = None
+
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        """Refuse another length of games, generations that are over, tables that do not fit, and books that lie."""
+        p = self.changed_params(params)
+        if p.rounds != self.params.rounds:
+            raise ParameterError("rounds cannot change once a society plays; start a new run")
+        if p.generations != self.params.generations and 2 * p.rounds * p.generations <= step:
+            raise ParameterError(f"generations = {p.generations} are over before step {step}; give more")
+        if p.pairs:
+            read_pairs(p.pairs, p.n_agents, p.rounds, p.generations)
+        if p.moves:
+            read_moves(p.moves, p.n_agents, p.rounds, p.generations)
+        elif "table" in {*self.mind_labels, *minds.values()}:
+            raise ParameterError(NO_MOVES)
+        for agent, column, value in cells:
+            self.checked_cell(column, value)
+            if column not in ("resources", "strategy", *VECTOR):
+                raise ParameterError(
+                    f"{column} of agent {agent} is kept by the game; change resources, strategy or its numbers "
+                    f"({', '.join(VECTOR)})"
+                )
+            most = 1.0 if column in VECTOR else math.inf
+            if column != "strategy" and not 0 <= value <= most:
+                raise ParameterError(f"{column} = {value} of agent {agent} lies outside 0 to {most:g}")
 
     def finished(self) -> bool:
         p, now = self.params, self.globals

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import simworld as sw
-from simworld.errors import ParameterError
+from simworld.mind import share_argument
 
 from .decisions import Donate
 
@@ -43,12 +43,7 @@ def policies() -> Mapping[str, Any]:
         return {"donate": draws.bernoulli(1.0 / (1.0 + np.exp(-logit)))}
 
     def gives(text: str) -> Mapping[Any, Any]:
-        try:
-            chance = float(text)
-        except ValueError:
-            chance = -1.0
-        if not 0.0 <= chance <= 1.0:
-            raise ParameterError(f"gives takes a chance in [0, 1], got {text!r}; write gives(0.3)")
+        chance = share_argument("gives", text)
 
         @sw.vectorised
         def coin(personas: Any, view: Any, memories: Any, draws: Any) -> dict[str, np.ndarray]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 import simworld as sw
+from simworld.errors import ParameterError
 
 from . import rules
 from .decisions import Donate
@@ -93,6 +94,23 @@ class IndirectReciprocity(sw.World):
         numbers = (cooperators, defectors, n - cooperators - defectors)
         codes = np.repeat(np.arange(3, dtype=np.int16), numbers)
         self.table["strategy"] = self.chance.stream("strategies").permutation(codes)
+
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        """Refuse another length of generations, what only mattered at the start, and books that lie."""
+        p = self.changed_params(params)
+        if p.generation != self.params.generation:
+            raise ParameterError("generation cannot change on the way, for points are counted by it; start a new run")
+        for name in ("defectors", "cooperators"):
+            if getattr(p, name) != getattr(self.params, name):
+                raise ParameterError(f"{name} only mattered at the start; change the strategy of agents")
+        for agent, column, value in cells:
+            self.checked_cell(column, value)
+            if column not in ("strategy", "image", "payoff"):
+                raise ParameterError(
+                    f"{column} of agent {agent} is counted by the game; change strategy, image or payoff"
+                )
 
     @property
     def rounds(self) -> int:

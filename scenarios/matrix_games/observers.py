@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from simworld import observe
 from simworld.observe import (
     Finding,
     Moves,
@@ -18,13 +19,16 @@ from simworld.observe import (
     shuffle_test,
 )
 
-from .strategies import FIXED, NAMES, PERSONA, apportioned
+from .strategies import FIXED, PERSONA, apportioned, plans
 from .theory import absorption, average, mixed_payoffs, transitions
 
 MOST_SIDES = 10_000
 """Sides of matches that reciprocity is measured over; of more, whole matches are drawn. Arbitrary: a second or two."""
 MOST_TYPES = 20
 """Different strategies up to which the closed form of every pair is computed; arbitrary."""
+MOST_SHUFFLED = 10_000_000
+"""Records that all permutations together may move, but 50 permutations in any case; arbitrary: a second or two."""
+PERMUTATIONS = 200
 COIN = "every move by a fair coin (closed form)"
 FIELDS = ("first", "cc", "cd", "dc", "dd")
 NAN = float("nan")
@@ -34,22 +38,21 @@ def expected(world: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the expected share of C and payoff a round of every side, by the memory-one chain of its pair.
 
     None where theory gives nothing: other minds than rules or the null, PERSONA, reputation, evolution, scope agent,
-    matches that missed rounds, or a society changed from outside on the way.
+    or matches that missed rounds.
     """
     p, t = world.params, world.t
     fits = p.scope == "tie" and p.update == "none" and t > 0 and world.mind_labels in (("rules",), ("null",))
-    if not fits or world.globals.disturbed or (world.tables["sides"]["rounds"][world.at] != t).any():
+    if not fits or (world.tables["sides"]["rounds"][world.at] != t).any():
         return None
     if world.mind_labels == ("null",):
-        plans, kind = np.array([FIXED["RANDOM"]]), np.zeros(world.table.n, np.int64)
+        chances, kind = np.array([FIXED["RANDOM"]]), np.zeros(world.table.n, np.int64)
     elif p.reputation or (world.table["strategy"] == PERSONA).any():
         return None
     else:
-        plans, kind = np.unique(np.stack([world.table[c] for c in FIELDS], axis=1), axis=0, return_inverse=True)
-    k = len(plans)
-    if k > MOST_TYPES:
+        chances, kind = np.unique(np.stack([world.table[c] for c in FIELDS], axis=1), axis=0, return_inverse=True)
+    if len(chances) > MOST_TYPES:
         return None
-    shares = np.array([[average(a, b, t, p.noise, p.continuation) for b in plans] for a in plans])
+    shares = np.array([[average(a, b, t, p.noise, p.continuation) for b in chances] for a in chances])
     one, other = kind.reshape(-1)[world.player], kind.reshape(-1)[world.partner]
     return (shares[:, :, 0] + shares[:, :, 1])[one, other], (shares @ world.matrix.own)[one, other]
 
@@ -96,10 +99,24 @@ class Play:
         ]  # fmt: skip
 
 
+class Cooperation:
+    """How much is cooperated, and by the two ends of ties; what they are like is what they answered each other."""
+
+    name = "cooperation"
+    measure = observe.Cooperation(own=False)
+
+    def observe(self, society: Any) -> Mapping[str, float]:
+        return self.measure.observe(society)
+
+    def conclude(self, society: Any) -> Sequence[Finding]:
+        return self.measure.conclude(society)
+
+
 class Answering:
     """Whether moves answer moves: a move against the partner's one before it, toward oneself or toward others."""
 
     name = "answering"
+    holds_after_forks = True
 
     def observe(self, society: Any) -> Mapping[str, float]:
         return {}
@@ -115,7 +132,7 @@ class Answering:
                 found.append(Finding(observer=self.name, metric=kind, value=value, n=len(moves.share)))
                 continue
             null = reciprocity_null(moves, kind, society.stream("observe", self.name, kind))
-            words = "moves permuted among those of each agent"
+            words = "moves, less the means of agent and round, permuted among those of each agent"
             found.append(against(self.name, kind, null, words, len(moves.share)))
         return found
 
@@ -155,6 +172,7 @@ class Reputation:
     """Whether the public record of earlier moves says what somebody does in this round."""
 
     name = "reputation"
+    holds_after_forks = True
 
     def observe(self, society: Any) -> Mapping[str, float]:
         record, now = self._both(society)
@@ -163,14 +181,20 @@ class Reputation:
 
     def conclude(self, society: Any) -> Sequence[Finding]:
         record, now = self._both(society)
+        right, good = record >= 0.5, now >= 0.5
+        x, y = unit(record), unit(now)
+        permutations = min(PERMUTATIONS, max(50, MOST_SHUFFLED // max(len(record), 1)))
         found = []
-        for metric, statistic in (
-            ("share_right", lambda x: reputation_accuracy(x >= 0.5, now >= 0.5)["share"]),
-            ("correlation", lambda x: reputation_accuracy(x, now)["correlation"]),
-        ):
-            if len(record) and not np.isnan(statistic(record)):
-                null = shuffle_test(statistic, record, society.stream("observe", self.name))
-                found.append(against(self.name, metric, null, "records permuted over the agents", len(record)))
+        for metric, value, permuted, statistic in (
+            ("share_right", reputation_accuracy(right, good)["share"], right,
+             lambda columns: (columns == good[:, None]).mean(axis=0)),
+            ("correlation", reputation_accuracy(record, now)["correlation"], x, lambda columns: y @ columns),
+        ):  # fmt: skip
+            if not np.isnan(value):
+                rng = society.stream("observe", self.name)
+                null = shuffle_test(statistic, permuted, rng, permutations, vectorised=True)
+                words = "records permuted over the agents"
+                found.append(against(self.name, metric, null, words, len(record)))
         return found
 
     def _both(self, society: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -181,76 +205,91 @@ class Reputation:
         return cooperated[has] / moves[has], gave[has] / played[has]
 
 
+def unit(x: np.ndarray) -> np.ndarray:
+    """Return numbers centred and of length 1; zeros where they do not vary."""
+    centred = x - x.mean() if len(x) else x
+    length = float(np.sqrt(centred @ centred))
+    return centred / length if length else centred
+
+
 class Strategies:
     """Which strategies there are, and which have taken over their populations."""
 
     name = "strategies"
 
     def observe(self, society: Any) -> Mapping[str, float]:
-        shares = {f"share_{name}": share for name, share in self._shares(society).items()}
-        return {**shares, "fixed": society.places.share_fixed(society.column("strategy"))}
+        shares = shares_of(society)
+        fixed = society.places.share_fixed(society.kinds())
+        return {
+            **{f"share_{label}": share for label, share in zip(labels(society), shares, strict=True)},
+            "fixed": fixed,
+        }
 
     def conclude(self, society: Any) -> Sequence[Finding]:
         if society.params.update == "none":
             return []
-        places, codes = society.places, society.column("strategy")
-        ordered = codes[places.members]
+        places, kinds = society.places, society.kinds()
+        ordered = kinds[places.members]
         low, high = np.minimum.reduceat(ordered, places.starts), np.maximum.reduceat(ordered, places.starts)
-        start = self._start(society)
+        start, shares, theory = self._start(society), shares_of(society), self._theory(society)
         found = []
-        for name, share in self._shares(society).items():
-            at_first = start[name]
+        for part, label in enumerate(labels(society)):
+            share, at_first = shares[part], start[part]
             found.append(Finding(
-                observer=self.name, metric=f"share_{name}", value=share, null_mean=at_first, gap=share - at_first,
-                null="the share of the start, which neutral drift keeps on average on regular graphs", n=len(codes),
+                observer=self.name, metric=f"share_{label}", value=share, null_mean=at_first, gap=share - at_first,
+                null="the share of the start, which neutral drift keeps on average on regular graphs", n=len(kinds),
             ))  # fmt: skip
-            fixed = float(np.mean((low == high) & (low == NAMES.index(name))))
-            form, events, neutral = self._theory(society, name)
+            fixed = float(np.mean((low == high) & (low == part)))
             found.append(Finding(
-                observer=self.name, metric=f"fixation_{name}", value=fixed, null_mean=at_first,
+                observer=self.name, metric=f"fixation_{label}", value=fixed, null_mean=at_first,
                 null_sd=float(np.sqrt(at_first * (1 - at_first) / places.n)), gap=fixed - at_first,
-                null="neutral drift: the share of the start", closed_form=form, n=places.n,
-                note=f"{places.share_fixed(codes):.3g} of the populations are of one strategy",
+                null="neutral drift: the share of the start", closed_form=theory.fixation.get(part, NAN), n=places.n,
+                note=f"{places.share_fixed(kinds):.3g} of the populations are of one strategy",
             ))  # fmt: skip
         if society.globals.fixations:
             time = society.globals.fixation_rounds / society.globals.fixations
             found.append(Finding(
-                observer=self.name, metric="fixation_time", value=time, null_mean=neutral, gap=time - neutral,
-                null="neutral drift (closed form)", closed_form=events, n=society.globals.fixations,
-                note="rounds; of the populations that came to be of one strategy",
+                observer=self.name, metric="fixation_time", value=time, null_mean=theory.neutral,
+                gap=time - theory.neutral, null="neutral drift (closed form)", closed_form=theory.rounds,
+                n=society.globals.fixations, note="rounds; of the populations that came to be of one strategy",
             ))  # fmt: skip
         return found
 
-    def _shares(self, society: Any) -> dict[str, float]:
-        counts = np.bincount(society.column("strategy"), minlength=len(NAMES))
-        return {name: float(counts[NAMES.index(name)] / counts.sum()) for name in names(society)}
-
-    def _start(self, society: Any) -> dict[str, float]:
-        """Return the mean share of each strategy in a population at the start."""
+    def _start(self, society: Any) -> list[float]:
+        """Return the mean share of each part in a population at the start."""
         weights = [share.weight for share in society.mix]
         sizes, times = np.unique(society.places.sizes, return_counts=True)
-        parts = sum(k * apportioned(weights, n) / n for n, k in zip(sizes.tolist(), times, strict=True)) / times.sum()
-        of = np.array([share.name for share in society.mix])
-        return {name: float(parts[of == name].sum()) for name in names(society)}
+        shares = sum(k * apportioned(weights, n) / n for n, k in zip(sizes.tolist(), times, strict=True)) / times.sum()
+        return shares.tolist()
 
-    def _theory(self, society: Any, name: str) -> tuple[float, float, float]:
-        """Return the chance of fixation, the mean rounds to it, and these rounds if nobody had an advantage.
-
-        Of ALLC and ALLD in well-mixed populations of one size; NaN elsewhere.
-        """
+    def _theory(self, society: Any) -> Fixation:
+        """Return what is known of two parts that always play C and D in well-mixed populations of one size."""
         p, places = society.params, society.places
         n = int(places.sizes[0])
         is_mixed = n > 1 and (places.sizes == n).all() and (places.degrees == n - 1).all()
-        is_pure = set(names(society)) == {"ALLC", "ALLD"} and not p.noise and not p.mutation
+        chances = plans(society.mix)
+        is_pure = len(chances) == 2 and sorted(chances.mean(axis=1).tolist()) == [0.0, 1.0]
         is_known = p.update in ("moran", "birth_death", "death_birth") and society.mind_labels == ("rules",)
-        if not (is_mixed and is_pure and is_known) or society.globals.disturbed:
-            return NAN, NAN, NAN
+        if not (is_mixed and is_pure and is_known) or p.noise or p.mutation:
+            return Fixation({}, NAN, NAN)
         scale = 1.0 if p.payoff_per == "match" else n - 1.0
         c, d = (1 - p.selection + p.selection * scale * x for x in mixed_payoffs(society.matrix, n))
-        at_first = round(self._start(society)["ALLC"] * n)
+        gives = int(chances[1, 0])
+        at_first = round(self._start(society)[gives] * n)
         rho, events = absorption(*transitions(p.update, c, d), at_first)
         _, neutral = absorption(*transitions(p.update, np.ones(n - 1), np.ones(n - 1)), at_first)
-        return rho if name == "ALLC" else 1 - rho, events * p.generation, neutral * p.generation
+        return Fixation({gives: rho, 1 - gives: 1 - rho}, events * p.generation, neutral * p.generation)
+
+
+class Fixation(NamedTuple):
+    """What theory says of who takes over; NaN or nothing where it says nothing."""
+
+    fixation: Mapping[int, float]
+    """Chance that a part takes over its population."""
+    rounds: float
+    """Mean rounds until one did."""
+    neutral: float
+    """These rounds if nobody had an advantage."""
 
 
 class Tournament:
@@ -264,16 +303,16 @@ class Tournament:
     def conclude(self, society: Any) -> Sequence[Finding]:
         if society.params.scope != "tie" or society.params.update != "none":
             return []
-        codes, sides, at = society.table["strategy"], society.tables["sides"], society.at
-        own, other = codes[society.player], codes[society.partner]
+        kinds, sides, at = society.kinds(), society.tables["sides"], society.at
+        own, other = kinds[society.player], kinds[society.partner]
         rounds, points = sides["rounds"][at], sides["payoff"][at]
         theory = expected(society)
         chance = float(society.matrix.own.mean())
         found = []
-        for name in names(society):
-            mine = own == NAMES.index(name)
-            groups = {f"score_{name}": mine}
-            groups |= {f"{name}_against_{x}": mine & (other == NAMES.index(x)) for x in names(society)}
+        for part, label in enumerate(labels(society)):
+            mine = own == part
+            groups = {f"score_{label}": mine}
+            groups |= {f"{label}_against_{x}": mine & (other == k) for k, x in enumerate(labels(society))}
             for metric, which in groups.items():
                 if n := int(rounds[which].sum()):
                     value = float(points[which].sum()) / n
@@ -285,6 +324,12 @@ class Tournament:
         return found
 
 
-def names(society: Any) -> list[str]:
-    """Return the strategies of the start, in the order given."""
-    return list(dict.fromkeys(share.name for share in society.mix))
+def labels(society: Any) -> list[str]:
+    """Return what the parts of the start are called, in the order given."""
+    return [share.label for share in society.mix]
+
+
+def shares_of(society: Any) -> list[float]:
+    """Return the share of agents of each part of the start."""
+    part = society.column("part")
+    return (np.bincount(part[part >= 0], minlength=len(society.mix)) / len(part)).tolist()

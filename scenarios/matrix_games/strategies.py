@@ -17,6 +17,8 @@ Name = Literal[
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 PERSONA = NAMES.index("PERSONA")
+UNNAMED = "MEMORY_ONE"
+"""Name of every strategy given as five chances."""
 
 GAMES = {
     "prisoners_dilemma": Game(3, 0, 5, 1),
@@ -54,6 +56,11 @@ class Share(NamedTuple):
     weight: float
     plan: tuple[float, ...]
     """Chance of C in the first round and after CC, CD, DC, DD."""
+
+    @property
+    def label(self) -> str:
+        """What reports call it: its name, or its five chances if it has none."""
+        return self.name if self.name != UNNAMED else "/".join(f"{x:.12g}" for x in self.plan)
 
 
 def holds(game: Game, what: str) -> bool:
@@ -99,7 +106,7 @@ def plan_of(word: str, game: Game, chi: float) -> tuple[str, tuple[float, ...]]:
             plan = ()
         if len(plan) != 5 or not all(0 <= x <= 1 for x in plan):
             raise ValueError(f"strategy {word!r}: write five chances of C, first/CC/CD/DC/DD, each in [0, 1]")
-        return "MEMORY_ONE", plan
+        return UNNAMED, plan
     name = word.upper()
     if name in FIXED:
         return name, tuple(map(float, FIXED[name]))
@@ -109,18 +116,18 @@ def plan_of(word: str, game: Game, chi: float) -> tuple[str, tuple[float, ...]]:
     if name in ("EXTORT", "GENEROUS"):
         baseline = game.punishment if name == "EXTORT" else game.reward
         return name, (1.0, *zero_determinant(game, baseline, chi).tolist())
-    known = [n for n in NAMES if n != "MEMORY_ONE"]
+    known = [n for n in NAMES if n != UNNAMED]
     hint = did_you_mean(name, known) or f"; there are {', '.join(known)}, or five chances first/CC/CD/DC/DD"
     raise ValueError(f"no strategy {word!r}{hint}")
 
 
 def read_mix(text: str, game: Game, chi: float) -> tuple[Share, ...]:
-    """Return the parts of ``TFT:0.5, ALLD:0.5``; a weight left out is 1.
+    """Return the parts of ``TFT:0.5, ALLD:0.5``; a weight left out is 1, and those of equal ones are added up.
 
     Raises:
         ValueError: an unknown strategy, a weight that is no positive number, or nothing at all.
     """
-    parts = []
+    parts: dict[tuple[str, tuple[float, ...]], float] = {}
     for piece in filter(str.strip, text.split(",")):
         word, _, weight = piece.partition(":")
         try:
@@ -129,11 +136,11 @@ def read_mix(text: str, game: Game, chi: float) -> tuple[Share, ...]:
             number = 0.0
         if not (number > 0 and np.isfinite(number)):
             raise ValueError(f"strategies: the weight of {word.strip()!r} is a positive number, got {weight.strip()!r}")
-        name, plan = plan_of(word, game, chi)
-        parts.append(Share(name, number, plan))
+        part = plan_of(word, game, chi)
+        parts[part] = parts.get(part, 0.0) + number
     if not parts:
         raise ValueError("strategies = '': name at least one, for example 'TFT:0.5, ALLD:0.5'")
-    return tuple(parts)
+    return tuple(Share(name, weight, plan) for (name, plan), weight in parts.items())
 
 
 def apportioned(weights: Sequence[float], n: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,12 +14,14 @@ from simworld.errors import ParameterError
 
 from . import evolution, rules
 from .decisions import Move
-from .observers import Answering, Play, Reputation, Strategies, Tournament
-from .strategies import CONDITIONS, NAMES, Name, Share, apportioned, holds, plans, read_game, read_mix
+from .observers import Answering, Cooperation, Play, Reputation, Strategies, Tournament
+from .strategies import CONDITIONS, NAMES, UNNAMED, Name, Share, apportioned, holds, plans, read_game, read_mix
 from .theory import Game
 
 PLAN = ("first", "cc", "cd", "dc", "dd")
 """Columns of a strategy: chance of C in a first round and after CC, CD, DC, DD."""
+INHERITED = ("strategy", "part", *PLAN)
+"""What is taken over with a strategy."""
 BIRTHS = ("moran", "birth_death", "death_birth")
 
 
@@ -86,6 +89,9 @@ class Params(sw.Params):
 
 class Player(sw.Agent):
     strategy: Name = "ALLC"
+    """Name of the strategy; MEMORY_ONE for five chances without a name. It follows the chances, as `part` does."""
+    part: np.int32 = 0
+    """Place of the strategy among those of the start; −1 if it is none of them."""
     first: float = 1.0
     """Chance of C in a first round."""
     cc: float = 1.0
@@ -137,10 +143,6 @@ class Globals(sw.Globals):
     """Mean payoff a match of the last round; NaN when none was paid."""
     void: int = 0
     """Matches of the last round that were void."""
-    terms: str = ""
-    """What was played, and how, in the first round."""
-    disturbed: bool = False
-    """Whether that, or a strategy, was changed from outside since: a closed form no longer holds."""
     fixed: int = 0
     """Most populations of one strategy so far."""
     fixations: int = 0
@@ -160,7 +162,7 @@ class MatrixGames(sw.World):
     with_personas = True
     default_steps = 200
     observers = (
-        Play, Strategies, Tournament, "cooperation", "inequality", "persona_effects", Answering, Reputation,
+        Play, Strategies, Tournament, Cooperation, "inequality", "persona_effects", Answering, Reputation,
     )  # fmt: skip
 
     @property
@@ -174,16 +176,50 @@ class MatrixGames(sw.World):
         what = "prisoners_dilemma" if p.game == "table" else p.game
         if p.payoffs and not holds(p.matrix, what):
             self.notes.append(f"payoffs {p.payoffs!r} are no {what.replace('_', ' ')}: {CONDITIONS[what]} fails")
-        self.restored()
+        self.build_caches()
         self.deal()
         self.globals.fixed = self.populations_fixed()
 
     def restored(self) -> None:
+        self.build_caches()
+        self.name_strategies()
+
+    def build_caches(self) -> None:
         self.matrix: Game = self.params.matrix
         self.payoff_of = self.matrix.by_moves
         self.mix = self.params.mix
         self.csr: Any = None
         self.follow_ties()
+
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        """Refuse what made the society, and labels; the five chances of an agent may be set, and the label follows."""
+        changed = self.changed_params(params)
+        for name in ("scope", "tournament"):
+            if getattr(changed, name) != getattr(self.params, name):
+                raise ParameterError(f"{name} is laid down at the start of a run; start a new one with it")
+        if changed.mix != self.params.mix:
+            what = ", ".join(name for name in ("strategies", "chi", "game", "payoffs") if name in params)
+            raise ParameterError(
+                f"{what}: strategies are dealt out at the start, and this changes them; set {', '.join(PLAN)} of agents"
+            )
+        for agent, column, _ in cells:
+            if column in ("strategy", "part"):
+                raise ParameterError(
+                    f"{column} of agent {agent} is only what its strategy is called; set its chances of C instead, "
+                    f"{', '.join(PLAN)}, and its name follows"
+                )
+
+    def name_strategies(self) -> None:
+        """Name strategies by their chances where these were set from outside."""
+        t, of_part = self.table, plans(self.mix)
+        chances = np.stack([t[name] for name in PLAN], axis=1)
+        foreign = (t["part"] < 0) | (chances != of_part[t["part"]]).any(axis=1)
+        for agent in np.flatnonzero(foreign).tolist():
+            same = np.flatnonzero((of_part == chances[agent]).all(axis=1))
+            t["part"][agent] = same[0] if len(same) else -1
+            t["strategy"][agent] = NAMES.index(self.mix[same[0]].name if len(same) else UNNAMED)
 
     def deal(self) -> None:
         """Give every population the shares of the start, by largest remainder, places drawn."""
@@ -193,17 +229,22 @@ class MatrixGames(sw.World):
             counts = apportioned([share.weight for share in self.mix], size)
             members = self.places.members[start : start + size]
             part[rng.permutation(members)] = np.repeat(np.arange(len(self.mix)), counts)
-        self.adopt(np.arange(self.table.n), *self.start_strategies(part))
+        self.adopt(np.arange(self.table.n), self.start_strategies(part))
 
-    def start_strategies(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return codes (n,) and chances (n, 5) of these parts of the start."""
-        return np.array([NAMES.index(share.name) for share in self.mix])[part], plans(self.mix)[part]
+    def start_strategies(self, part: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what agents get with these parts of the start, one array a column."""
+        codes = np.array([NAMES.index(share.name) for share in self.mix])
+        return {"strategy": codes[part], "part": part, **dict(zip(PLAN, plans(self.mix)[part].T, strict=True))}
+
+    def luck(self, *purpose: str) -> evolution.Luck:
+        """Return what gives agents uniform numbers of this step, new ones at every call."""
+        draws = itertools.count()
+        return lambda who: self.chance.uniforms(self.table.n, "step", self.t, *purpose, next(draws), only=who)
 
     # -- one round ----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         self.follow_ties()
-        self.keep_terms()
         if self.params.scope == "tie":
             self.play_matches()
         else:
@@ -212,17 +253,8 @@ class MatrixGames(sw.World):
             self.evolve()
             self.count_fixations()
 
-    def keep_terms(self) -> None:
-        p = self.params
-        terms = repr((tuple(self.matrix), p.scope, p.noise, p.continuation, p.reputation, p.update, p.generation))
-        if self.t == 1:
-            self.globals.terms = terms
-        elif terms != self.globals.terms:
-            self.globals.disturbed = True
-
     def play_matches(self) -> None:
         """One move a match: both sides decide on their last two moves; a match with a refusal is void."""
-        self.follow_strategies()
         sides, at, back = self.tables["sides"], self.at, self.back
         last = sides["last"][at]
         other = last[back]
@@ -232,7 +264,7 @@ class MatrixGames(sw.World):
             "standing": self.standing()[self.partner] if self.params.reputation else np.broadcast_to(-1.0, n),
             **self.plan,
         })  # fmt: skip
-        moves = self.with_errors(answers.column("play_c", refused=-1))
+        moves = self.with_errors(answers.column("play_c", refused=-1), sides.n, self.rows)
         theirs = moves[back]
         paid = (moves >= 0) & (theirs >= 0)
         payoffs = self.payoff_of.take(2 * moves + theirs, mode="clip")
@@ -252,7 +284,7 @@ class MatrixGames(sw.World):
         self.book(played, self.per_player(cooperated), played, self.per_player(payoffs))
         self.globals.void = int(np.count_nonzero(~paid)) // 2
         if self.params.continuation < 1:
-            u = self.stream("continuation").random(n)
+            u = self.chance.uniforms(sides.n, "step", self.t, "continuation", only=self.rows)
             ends = u[np.minimum(np.arange(n), back)] >= self.params.continuation
             self.begin_anew(ends)
 
@@ -274,7 +306,7 @@ class MatrixGames(sw.World):
             "other": np.where(is_new, -1.0, share), "standing": standing,
             "strategy": table["strategy"], **{name: table[name] for name in PLAN},
         })  # fmt: skip
-        moves = self.with_errors(answers.column("play_c", refused=-1))
+        moves = self.with_errors(answers.column("play_c", refused=-1), n)
         moved = moves >= 0
         table["before"][:] = np.where(moved, last, table["before"])
         table["last"][:] = np.where(moved, moves, last)
@@ -287,11 +319,15 @@ class MatrixGames(sw.World):
         self.book(moved, moves == 1, matches, payoffs)
         self.globals.void = (len(self.places.neighbours) - int(matches.sum())) // 2
 
-    def with_errors(self, moves: np.ndarray) -> np.ndarray:
-        """Return the moves as they come out: now and then the other one; a refusal stays one."""
+    def with_errors(self, moves: np.ndarray, n: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the moves as they come out, now and then the other one; a refusal stays one.
+
+        Whoever moves has a row of its own among n, in order if none are given: by it chance comes, so that a tie that
+        is cut moves nobody else's.
+        """
         moves = moves.astype(np.int8)
         if self.params.noise:
-            slips = self.stream("noise").random(len(moves)) < self.params.noise
+            slips = self.chance.uniforms(n, "step", self.t, "noise", only=rows) < self.params.noise
             moves = np.where(moves >= 0, moves ^ slips, moves)
         return moves
 
@@ -335,41 +371,40 @@ class MatrixGames(sw.World):
         p, t = self.params, self.table
         per = np.maximum(t["recent_matches"], 1) if p.payoff_per == "match" else p.generation
         success = t["recent_payoff"] / per
-        rng = self.stream("update", p.update)
+        luck = self.luck("update", p.update)
         if p.update in BIRTHS:
             fitness = 1 - p.selection + p.selection * success
             if fitness.min() < 0:
                 raise ParameterError(
                     f"fitness 1 − s + s·payoff is {fitness.min():g} < 0; raise payoffs or lower selection"
                 )
-            learners, models = getattr(evolution, p.update)(fitness, self.places, rng)
+            learners, models = getattr(evolution, p.update)(fitness, self.places, luck)
         elif p.update == "imitation":
-            learners, models = evolution.imitation(success, self.places, rng)
+            learners, models = evolution.imitation(success, self.places, luck)
         else:
-            learners, models = evolution.fermi(success, self.places, rng, p.selection)
-        codes, chances = t["strategy"][models], np.stack([t[name][models] for name in PLAN], axis=1)
-        self.emit_many("adopt", agent=learners, target=models, value=codes)
+            learners, models = evolution.fermi(success, self.places, luck, p.selection)
+        taken = {name: t[name][models] for name in INHERITED}
+        self.emit_many("adopt", agent=learners, target=models, value=taken["part"])
         newborn = learners if p.update in BIRTHS else learners[:0]
         t["moves"][newborn] = t["cooperated"][newborn] = 0  # the number stays, the record is another's
-        self.adopt(learners, codes, chances, afresh=len(newborn) > 0)
+        self.adopt(learners, taken, afresh=len(newborn) > 0)
         if p.mutation:
-            draws = self.stream("mutation")
+            luck = self.luck("mutation")
             who = newborn if p.update in BIRTHS else np.arange(t.n)
-            who = who[draws.random(len(who)) < p.mutation]
-            codes, chances = self.start_strategies(draws.integers(len(self.mix), size=len(who)))
-            self.emit_many("mutate", agent=who, value=codes)
-            self.adopt(who, codes, chances)
+            who = who[luck(who) < p.mutation]
+            part = (luck(who) * len(self.mix)).astype(np.int64)
+            self.emit_many("mutate", agent=who, value=part)
+            self.adopt(who, self.start_strategies(part))
         for name in ("recent_matches", "recent_payoff"):
             t[name][:] = 0
 
-    def adopt(self, who: np.ndarray, codes: np.ndarray, chances: np.ndarray, afresh: bool = False) -> None:
-        """Give agents strategies; who changes, or all of them, begin their matches anew."""
+    def adopt(self, who: np.ndarray, given: Mapping[str, np.ndarray], afresh: bool = False) -> None:
+        """Give agents strategies, columns INHERITED; who changes, or all of them, begin their matches anew."""
         t = self.table
-        had = np.stack([t[name][who] for name in PLAN], axis=1)
-        changed = np.full(len(who), afresh) | (t["strategy"][who] != codes) | (had != chances).any(axis=1)
-        t["strategy"][who] = codes
-        for i, name in enumerate(PLAN):
-            t[name][who] = chances[:, i]
+        changed = np.full(len(who), afresh)
+        for name, column in given.items():
+            changed |= t[name][who] != column
+            t[name][who] = column
         if not changed.any():
             return
         is_new = np.zeros(t.n, bool)
@@ -377,11 +412,24 @@ class MatrixGames(sw.World):
         t["last"][is_new] = t["before"][is_new] = -1
         if self.params.scope == "tie":
             theirs = is_new[self.player]
+            for name, column in self.plan.items():
+                column[theirs] = t[name][self.player[theirs]]
             self.begin_anew(theirs | theirs[self.back])
+
+    def kinds(self) -> np.ndarray:
+        """Return a number of every agent's strategy: its part of the start, below 0 one set from outside."""
+        part = self.table["part"]
+        foreign = np.flatnonzero(part < 0)
+        if not len(foreign):
+            return part
+        chances = np.stack([self.table[name][foreign] for name in PLAN], axis=1)
+        kinds = part.copy()
+        kinds[foreign] = -1 - np.unique(chances, axis=0, return_inverse=True)[1].reshape(-1)
+        return kinds
 
     def populations_fixed(self) -> int:
         """Return how many populations are of one strategy."""
-        return round(self.places.share_fixed(self.table["strategy"]) * self.places.n)
+        return round(self.places.share_fixed(self.kinds()) * self.places.n)
 
     def count_fixations(self) -> None:
         g, now = self.globals, self.populations_fixed()
@@ -412,8 +460,7 @@ class MatrixGames(sw.World):
         self.partner = self.places.neighbours
         self.back = np.lexsort((self.player, self.partner))
         self.find_sides()
-        self.known = {name: self.table[name].copy() for name in ("strategy", *PLAN)}
-        self.plan = {name: column[self.player] for name, column in self.known.items()}
+        self.plan = {name: self.table[name][self.player] for name in ("strategy", *PLAN)}
 
     def find_sides(self) -> None:
         """Find the row of every side; new ties get rows, those of ties that went are not alive."""
@@ -428,18 +475,8 @@ class MatrixGames(sw.World):
         is_alive = np.zeros(sides.n, bool)
         is_alive[rows] = True
         sides["alive"][:] = is_alive
-        self.at: Any = slice(None) if np.array_equal(rows, np.arange(sides.n)) else rows
-
-    def follow_strategies(self) -> None:
-        """Bring every side's copy of its player's strategy up to date; seldom more than a comparison."""
-        for name, known in self.known.items():
-            now = self.table[name]
-            if (changed := known != now).any():
-                theirs = changed[self.player]
-                self.plan[name][theirs] = now[self.player[theirs]]
-                known[:] = now
-                if self.t > 1 and self.params.update == "none":
-                    self.globals.disturbed = True
+        self.rows = None if np.array_equal(rows, np.arange(sides.n)) else rows
+        self.at: Any = slice(None) if self.rows is None else rows
 
     def neighbours_who(self, are: np.ndarray) -> np.ndarray:
         """Count the neighbours of whom something is true, shape (n,), as numbers."""

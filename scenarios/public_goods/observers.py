@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from simworld.observe import Finding, cooperation_rate, efficiency, trait_association
 
 from . import theory
@@ -40,9 +38,6 @@ class Contributions:
         moves = int(society.column("moves").sum())
         nash = NAN if p.factor == p.group_size else theory.best_reply(p.group_size, p.endowment, p.factor) / p.endowment
         best = theory.optimum(p.endowment, p.factor) / p.endowment
-        by_account = theory.efficiency_of(
-            seen["share"], float(society.column("points").sum()), moves, p.endowment, p.factor, p.fine
-        )
         chance = {"null_mean": 0.5, "null_sd": 1 / math.sqrt(12 * moves) if moves else NAN, "gap": seen["share"] - 0.5}
         found = [
             Finding(
@@ -52,9 +47,8 @@ class Contributions:
             ),
             Finding(
                 observer=self.name, metric="efficiency", value=seen["efficiency"], n=moves,
-                closed_form=by_account if p.factor > 1 else NAN, note="closed form: share, less points and fines",
+                note="0: nothing contributed, 1: everything; points and fines are taken off",
             ),
-            self._marginal_return(society),
             self._conditional(society),
         ]  # fmt: skip
         return [*found, *self._punishment(society, seen)] if p.punishment else found
@@ -64,18 +58,6 @@ class Contributions:
         stake = p.endowment * float(society.column("moves").sum())
         worst, best = sorted((stake, p.factor * stake))
         return efficiency(float(society.column("payoff").sum()), worst, best)
-
-    def _marginal_return(self, society: Any) -> Finding:
-        """Return what a token brought its giver in the last round, others' contributions held equal."""
-        played = society.column("moves") > 0
-        given, others, earned = (society.column(name)[played] for name in ("contributed", "others", "earned"))
-        design = np.stack([np.ones(len(given)), given, others], axis=1)
-        varies = np.linalg.matrix_rank(design) == 3
-        value = 1.0 + float(np.linalg.lstsq(design, earned, rcond=None)[0][1]) if varies else NAN
-        return Finding(
-            observer=self.name, metric="marginal_return", value=value, n=len(given),
-            closed_form=society.params.factor / society.params.group_size, note="tokens back for a token, last round",
-        )  # fmt: skip
 
     def _conditional(self, society: Any) -> Finding:
         """Return the rank correlation of the last contribution with what the others had given before it."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import simworld as sw
-from simworld.errors import ParameterError
+from simworld.mind import share_argument
 
 from .decisions import MOST_POINTS, Contribute, Punish
 
@@ -58,12 +58,7 @@ def policies(params: Any) -> Mapping[str, Any]:
         return {"points": draws.integers(0, MOST_POINTS + 1)}
 
     def always(text: str) -> Mapping[Any, Any]:
-        try:
-            share = float(text)
-        except ValueError:
-            share = -1.0
-        if not 0.0 <= share <= 1.0:
-            raise ParameterError(f"always takes a share in [0, 1], got {text!r}; write always(0.3)")
+        share = share_argument("always", text)
 
         @sw.vectorised
         def give(personas: Any, view: Any, memories: Any, draws: Any) -> dict[str, np.ndarray]:

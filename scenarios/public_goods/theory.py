@@ -27,15 +27,3 @@ def best_reply(size: int, endowment: float, factor: float) -> float:
 def optimum(endowment: float, factor: float) -> float:
     """Return the contribution of all that pays best for the group: everything if r > 1, nothing if r < 1."""
     return endowment if factor > 1 else 0.0
-
-
-def efficiency_of(share: float, points: float, contributions: float, endowment: float, factor: float, fine: float):
-    """Return the efficiency of a game, 0 for nothing contributed and 1 for everything; for r > 1.
-
-    Args:
-        share: what was contributed of what could be, in [0, 1].
-        points: all points spent on punishment, each worth 1 and a fine.
-        contributions: how many contributions there were.
-        endowment, factor, fine: parameters of the game.
-    """
-    return share - points * (1 + fine) / ((factor - 1) * endowment * contributions) if contributions else float("nan")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 import simworld as sw
+from simworld.errors import ParameterError
 
 from . import rules
 from .decisions import Contribute, Punish
@@ -74,6 +76,33 @@ class PublicGoods(sw.World):
     @property
     def policies(self) -> Mapping[str, Any]:
         return rules.policies(self.params)
+
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        """Refuse other stakes, by which payoffs so far are measured, groups that nobody fills, and books that lie."""
+        p = self.changed_params(params)
+        for name in ("endowment", "factor"):
+            if getattr(p, name) != getattr(self.params, name):
+                raise ParameterError(
+                    f"{name} cannot change on the way, for payoffs so far are measured by it; start a new run"
+                )
+        if p.group_size != self.params.group_size and p.group_size > self.table.n:
+            raise ParameterError(
+                f"group_size = {p.group_size}, but there are {self.table.n} players; give at most that"
+            )
+        tokens = (0.0, p.endowment)
+        bounds = {
+            "contributed": tokens, "others": tokens, "fined": (0.0, math.inf), "earned": (-math.inf, math.inf),
+            "payoff": (-math.inf, math.inf),
+        }  # fmt: skip
+        for agent, column, value in cells:
+            self.checked_cell(column, value)
+            if column not in bounds:
+                raise ParameterError(f"{column} of agent {agent} is counted by the game; change {', '.join(bounds)}")
+            low, high = bounds[column]
+            if not low <= value <= high:
+                raise ParameterError(f"{column} = {value} of agent {agent} lies outside {low:g} to {high:g} tokens")
 
     def groups(self) -> np.ndarray:
         """Return the members of every group of this round, shape (groups, N)."""

@@ -36,7 +36,9 @@ VOTES = {
 }  # fmt: skip
 BELIEFS = {
     "P̄ on traitors": "beliefs.on_traitors", "IDR": "beliefs.idr", "Brier": "beliefs.brier",
-    "Brier of the posterior": "beliefs.brier_of_posterior", "AUC": "beliefs.auc", "drift": "beliefs.trust_drift",
+    "Brier of the posterior": "beliefs.brier_of_posterior", "AUC": "beliefs.auc",
+    "trust in traitors": "beliefs.trust_in_traitors", "trust in each other": "beliefs.trust_in_faithful",
+    "drift": "beliefs.trust_drift",
     "lie rate": "deception.lie_rate", "of traitors": "deception.lie_rate_of_traitors",
     "of faithful": "deception.lie_rate_of_faithful", "belief in lies": "deception.belief_in_lies",
     "belief in sincere claims": "deception.belief_in_sincere_claims", "invalid": "votes.invalid",

@@ -37,15 +37,17 @@ class Public:
     """By seat."""
     past: tuple[str, ...]
     """Votes, banishments with the revealed role, and murders so far."""
+    summaries: tuple[str, ...]
+    """Who accused and defended whom in the last rounds before this one, a line a round."""
     said: tuple[Said, ...]
     """What was said in this round so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notebook:
-    """An agent's own latest notes, oldest first."""
+class Notebook(sw.Record):
+    """What an agent wrote for itself of late, oldest first."""
 
     notes: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Note(sw.Decision):
 
     suspicion: list[Suspicion] = sw.field(doc="One entry for every other living player.")
     notes: str = sw.field("", doc="What you want to keep in mind, one to three sentences.", max_length=1000)
+    strategy: str = sw.field("", doc="What you mean to do next, and with whom, one or two sentences.", max_length=1000)
 
     @field_validator("suspicion")
     @classmethod

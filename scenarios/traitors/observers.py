@@ -8,18 +8,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simworld.observe import Claims, Finding, cohen_kappa, detection, ledger, ledger_summary, null_of, trait_association
+from simworld.observe import (
+    Claims,
+    Finding,
+    Ledger,
+    cohen_kappa,
+    detection,
+    ledger,
+    ledger_summary,
+    null_of,
+    trait_association,
+)
 
 from . import measures, rules, theory
 from .decisions import PHASES
 
 NAN = float("nan")
-SIMULATED = 4000
-"""Games of random play behind a null; arbitrary, enough for a mean to a hundredth."""
 DRAWS = 200
 POSTERIOR_GAMES = 50
 """Games whose exact posterior is computed, from the first on; arbitrary."""
-RANDOM_PLAY = f"uniform votes, random ties; {SIMULATED:,} simulated games"
+RANDOM_PLAY = f"uniform votes, random ties; {theory.SIMULATED:,} simulated games"
 SHUFFLED = "day votes permuted across the voters of a round, none to itself, 200 times"
 AFTERMATH = PHASES.index("aftermath")
 FINISHED = (1, 2)
@@ -49,17 +57,24 @@ def over_games(society: Any, values: npt.ArrayLike) -> float:
     return mean(by_game(society.tables["rounds"]["game"], values, society.params.games))
 
 
+def over_claims(society: Any, values: npt.ArrayLike, mask: npt.NDArray[np.bool_]) -> float:
+    """Return the mean over some of a round's claims, over rounds, then over games, of a value a claim."""
+    rows, width, games = society.tables["claims"], society.t + 1, society.params.games
+    at = rows["game"][mask].astype(np.int64) * width + rows["number"][mask]
+    by_round = by_game(at, np.asarray(values)[mask], games * width)
+    return mean(by_game(np.arange(games * width) // width, by_round, games))
+
+
 def resampled(society: Any, observer: str, metric: str, values: Floats, n: int) -> Floats:
     """Return means of ``n`` games each, drawn from simulated ones, shape (draws,)."""
     rng = society.stream("observe", observer, metric)
     return np.asarray(values[rng.integers(len(values), size=(DRAWS, max(n, 1)))].mean(axis=1))
 
 
-def random_play(society: Any, *, bloc: bool = False) -> dict[str, Floats]:
+def random_play(society: Any, *, bloc: bool = False) -> Mapping[str, Floats]:
     """Return what games of random play give, for the parameters at hand."""
     p = society.params
-    rng = society.chance.stream("observe", "random play", "bloc" if bloc else "uniform")
-    return theory.simulate(p.n_players, p.n_traitors, SIMULATED, rng, bloc=bloc, win_check=p.win_check)
+    return theory.random_play(p.n_players, p.n_traitors, p.win_check, bloc)
 
 
 def tested(
@@ -184,7 +199,7 @@ class Votes:
                 plain(self.name, "vsf_as_released", mean(change), games, note="day and night votes, first votes count"),
             ]
         gone = rows["banished"] >= 0
-        hit_faithful = mean(~rows["guilty"][gone])
+        hit_faithful = over_games(society, np.where(gone, ~rows["guilty"], np.nan))
         out += [
             plain(self.name, "deception_success", hit_faithful, gone.sum(), note="banishments that hit a faithful"),
             plain(self.name, "abstentions", rows["abstentions"].sum(), n, note="day votes without a valid target"),
@@ -270,8 +285,8 @@ class Beliefs:
         now = rows["number"] == society.t
         on, before = rows["on_traitors"][now], rows["on_traitors_before"][now]
         return {
-            "on_traitors": mean(on), "idr": mean(on - before), "brier": mean(rows["brier"][now]),
-            "drift": mean(rows["drift"][now]),
+            "on_traitors": mean(on), "idr": mean(on - before),
+            **{name: mean(rows[name][now]) for name in ("brier", "trust_in_traitors", "trust_in_faithful", "drift")},
         }  # fmt: skip
 
     def conclude(self, society: Any) -> Sequence[Finding]:
@@ -283,16 +298,35 @@ class Beliefs:
             plain(self.name, "on_traitors", over_games(society, rows["on_traitors"]), n,
                   closed_form=over_games(society, left),
                   note="share of suspicion on traitors; the form: even suspicion"),
-            plain(self.name, "idr", idr, n, note="change of that share from vote to vote"),
+            plain(self.name, "idr", idr, n, note="its change from vote to vote, the first against the start"),
             plain(self.name, "brier", over_games(society, rows["brier"]), n,
                   closed_form=over_games(society, left * (1.0 - left)), note="at the vote; the form: the base rate"),
-            plain(self.name, "trust_drift", over_games(society, rows["drift"]), n, note="Frobenius norm, vote to vote"),
         ]  # fmt: skip
+        out += self._trust(society, left)
         if p.rules == "released_code":
             out.append(plain(self.name, "idr_as_released", over_games(society, rows["fcr"]), n,
                              note="the formula of FCR, as in the released code"))  # fmt: skip
         out += self._at_the_end(society)
         return [*out, *self._posterior(society)]
+
+    def _trust(self, society: Any, left: Floats) -> list[Finding]:
+        """Return how far the faithful trust traitors and each other, and how far trust moved, in all and by round."""
+        rows = society.tables["rounds"]
+        bad, good = rows["trust_in_traitors"], rows["trust_in_faithful"]
+        even = over_games(society, 1.0 - left)
+        note = "1 − suspicion of the living faithful; the form: even suspicion"
+        out = [
+            plain(self.name, "trust_in_traitors", over_games(society, bad), rows.n, closed_form=even, note=note),
+            plain(self.name, "trust_in_faithful", over_games(society, good), rows.n, closed_form=even, note=note),
+            plain(self.name, "trust_gap", over_games(society, good - bad), rows.n, closed_form=0.0,
+                  note="trust in each other minus trust in traitors; 0 where roles do not show"),
+            plain(self.name, "trust_drift", over_games(society, rows["drift"]), rows.n,
+                  note="Frobenius norm, vote to vote, the first against the start"),
+        ]  # fmt: skip
+        for number in range(1, society.t + 1):
+            there = rows["number"] == number
+            out.append(plain(self.name, f"trust_drift_round_{number}", mean(rows["drift"][there]), there.sum()))
+        return out
 
     def _at_the_end(self, society: Any) -> list[Finding]:
         """Compare the latest beliefs of the faithful, at the last vote they cast, with the roles."""
@@ -362,31 +396,29 @@ class Deception:
 
     name = "deception"
 
-    def _claims(self, society: Any) -> Claims:
+    def _book(self, society: Any) -> tuple[Claims, Ledger]:
         rows = society.tables["claims"]
-        return Claims(*(rows[c] for c in ("number", "speaker", "about", "claimed", "believed", "truth")))
+        claims = Claims(*(rows[c] for c in ("number", "speaker", "about", "claimed", "believed", "truth")))
+        return claims, ledger(claims, rows["base_rate"])
 
     def observe(self, society: Any) -> Mapping[str, float]:
-        claims = self._claims(society)
-        found = ledger_summary(claims, ledger(claims, society.tolerance))
-        return {name: found[name] for name in ("claims", "lies", "mistakes", "truths", "lucky", "lie_rate")}
+        return ledger_summary(*self._book(society))
 
     def conclude(self, society: Any) -> Sequence[Finding]:
-        rows, claims = society.tables["claims"], self._claims(society)
-        book = ledger(claims, society.tolerance)
+        rows = society.tables["claims"]
+        claims, book = self._book(society)
         total = ledger_summary(claims, book)
         n = rows.n
-        lying = book.lie | book.lucky
+        lying = book.lie
         traitor = society.guilty.ravel()[rows["speaker"]] if n else np.zeros(0, bool)
         out = [
-            plain(self.name, metric, total[metric], n) for metric in ("claims", "lies", "mistakes", "truths", "lucky")
-        ]
-        strict = ledger_summary(claims, ledger(claims))["lie_rate"]
+            plain(self.name, metric, total[metric], n)
+            for metric in ("claims", "lies", "false_lies", "lucky_lies", "mistakes", "truths")
+        ]  # fmt: skip
+        at_half = ledger_summary(claims, ledger(claims))["lie_rate"]
         out += [
-            plain(self.name, "lie_rate", total["lie_rate"], n, note="claims against the speaker's own belief"),
-            plain(
-                self.name, "lie_rate_at_half", strict, n, note="every accusation at a suspicion below one half counted"
-            ),
+            plain(self.name, "lie_rate", total["lie_rate"], n, note="of all claims; against the speaker's own belief"),
+            plain(self.name, "lie_rate_at_half", at_half, n, note="with one half in place of the base rate"),
         ]
         for who, mask in (("traitors", traitor), ("faithful", ~traitor)):
             out.append(plain(self.name, f"lie_rate_of_{who}", mean(lying[mask]), mask.sum()))
@@ -396,7 +428,7 @@ class Deception:
             ("belief_in_lies", lying), ("belief_in_sincere_claims", ~lying),
             ("belief_in_false_accusations", accused & false), ("belief_in_true_accusations", accused & ~false),
         ):  # fmt: skip
-            out.append(plain(self.name, metric, mean(rows["shift"][mask]), mask.sum(),
+            out.append(plain(self.name, metric, over_claims(society, rows["shift"], mask), mask.sum(),
                              note="shift of listeners' suspicion toward the claim; above 0: believed"))  # fmt: skip
         out += self._cost(society, book)
         return [*out, *self._judge(society, lying)]
@@ -409,7 +441,7 @@ class Deception:
         about = claims["number"].astype(np.int64) * society.table.n + claims["about"]
         early = claims["phase"] != AFTERMATH
         accused = (claims["claimed"] == 1.0) & early
-        lied = np.isin(key, about[accused & book.lie]) & innocent
+        lied = np.isin(key, about[accused & book.false_lie]) & innocent
         wronged = np.isin(key, about[accused & book.mistake]) & innocent & ~lied
         n = int(innocent.sum())
         return [
@@ -455,15 +487,20 @@ class Traits:
             "moves": measures.ratio(society.column("moved"), updates),
         }
         out = []
-        for letter, what, direction in (
-            ("E", "accuses", "more"), ("A", "accuses", "less"), ("O", "moves", "less"), ("C", "accuses", "neither"),
+        traits = {letter: society.trait(letter) for letter in "EAOC"}
+        traits["need_for_cognition"] = rules.need_for_cognition(society.personas)
+        for trait, what, direction in (
+            ("E", "accuses", "more"), ("A", "accuses", "less"), ("O", "moves", "less"),
+            ("need_for_cognition", "moves", "less"), ("C", "accuses", "neither"),
         ):  # fmt: skip
             values = np.where(faithful, behaviour[what], np.nan)
-            rng = society.stream("observe", self.name, letter)
-            null = trait_association(society.trait(letter), values, rng)
+            rng = society.stream("observe", self.name, trait)
+            null = trait_association(traits[trait], values, rng)
+            note = f"rules: {direction} with {trait.replace('_', ' ')}"
             out.append(Finding(
-                observer=self.name, metric=f"trait_{letter}_{what}", value=null.value, null_mean=null.mean,
+                observer=self.name, metric=f"trait_{trait}_{what}", value=null.value, null_mean=null.mean,
                 null_sd=null.sd, gap=null.gap, p_value=null.p_value, null="personas shuffled over agents",
-                n=int((faithful & ~np.isnan(behaviour[what])).sum()), note=f"rules: {direction} with {letter}",
+                n=int((faithful & ~np.isnan(behaviour[what])).sum()),
+                note=note if np.ptp(traits[trait]) > 0 else f"{note}; all personas score the same",
             ))  # fmt: skip
         return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,20 @@ AFTER = ("Now we know a little more.", "Let us think about who voted how.", "Tha
 
 
 def z_of(persona: Any, name: str) -> float:
-    """Return the standardised score of a whole trait by its name, in [-3, 3]; 0 where the persona has none."""
+    """Return the standardised score of a whole trait by its name, in [-3, 3]; 0 where the persona has none.
+
+    The formula is that of `simworld.persona.trait_z`, which knows the letters of the Big Five and HEXACO alone.
+    """
     for score in () if persona is None else persona.traits:
         if score.value is not None and score.facet is None and score.trait.strip().lower() == name:
             z = 6.0 * (score.value - (score.lo + score.hi) / 2.0) / (score.hi - score.lo)
             return min(max(z, -3.0), 3.0)
     return 0.0
+
+
+def need_for_cognition(people: Iterable[Any]) -> npt.NDArray[np.float64]:
+    """Return everybody's standardised need for cognition, shape (n,)."""
+    return np.array([z_of(person, NEED_FOR_COGNITION) for person in people], np.float64)
 
 
 def listed(rows: Sequence[Any]) -> npt.NDArray[np.object_]:
@@ -134,8 +142,7 @@ def policies(params: Any) -> dict[str, Mapping[Any, Callable[..., Any]]]:
     def note(personas: Any, view: Columns, memory: Any, draws: ColumnDraws) -> dict[str, Any]:
         old, living, traitor = seats(view, "suspicion"), seats(view), np.asarray(view.is_traitor)
         spread = np.exp(
-            c["noise_openness"] * personas.z("O")
-            + c["noise_need_for_cognition"] * np.array([z_of(p, NEED_FOR_COGNITION) for p in personas], np.float64)
+            c["noise_openness"] * personas.z("O") + c["noise_need_for_cognition"] * need_for_cognition(personas)
         )
         noise = np.stack([ndtri(np.maximum(draws.random(), 1e-12)) for _ in range(living.shape[1])], axis=1)
         more = evidence(old, view.accused_by, view.ballots, view.banished, view.guilty, view.seat, c)

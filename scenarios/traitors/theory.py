@@ -7,13 +7,19 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from simworld.rng import stream
+
 from .beliefs import Bools, Floats, evidence, logit, others, sigmoid, softmax_chances, traitor_chances
 from .measures import agreement, correct
+
+SIMULATED = 4000
+"""Games of random play behind a null; arbitrary, enough for a mean to a hundredth."""
 
 
 @functools.cache
@@ -91,6 +97,16 @@ def simulate(
         "won": won, "tsr": (alive & guilty).sum(axis=1) / n_traitors,
         "fsr": (alive & ~guilty).sum(axis=1) / (n - n_traitors), "rounds": rounds, **means,
     }  # fmt: skip
+
+
+@functools.cache
+def random_play(n: int, n_traitors: int, win_check: str, bloc: bool) -> Mapping[str, Floats]:
+    """Return what `SIMULATED` games of `simulate` gave; the same games in every run, whatever its seed."""
+    draws = stream(0, "traitors", "random play", "bloc" if bloc else "uniform")
+    found = simulate(n, n_traitors, SIMULATED, draws, bloc=bloc, win_check=win_check)
+    for values in found.values():
+        values.setflags(write=False)
+    return MappingProxyType(found)
 
 
 @dataclass(frozen=True)

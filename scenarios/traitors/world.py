@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 import simworld as sw
 from simworld.errors import ParameterError
-from simworld.memory import Flag
-from simworld.observe import belief_shift, brier, trust_drift
+from simworld.memory import Flag, Recollection
+from simworld.observe import belief_shift, brier, trust_drift, trust_matrix
 
 from . import measures, rules
 from .beliefs import logit
@@ -46,13 +46,15 @@ REVIEWS = (
     "Ask where you were wrong before.",
 )
 """Prompts of the private update, one each time, in turn [code: four]."""
-NOTES_KEPT = 3
-"""Latest notes an agent is shown [code]."""
+IMPRESSIONS = "Keep in mind what you make of each of the others after the introductions."
+KEPT = 3
+"""Latest notes and strategies that an agent is shown, and rounds that are summed up for it [code]."""
 IMPORTANCE = {
     "said": 0.3, "conferred": 0.6, "voted": 0.5, "banished": 0.8, "murdered": 0.8, "role": 1.0, "noted": 0.5,
+    "planned": 0.5,
 }  # fmt: skip
 """Importance of what is remembered, 0 to 1. Placeholders. [design]"""
-ROUNDING = 1e-9
+EMPTY = Notebook()
 QUESTION = "Who may be a traitor, and who can be trusted?"
 
 
@@ -71,10 +73,6 @@ class Params(sw.Params):
     )
     talk: bool = sw.field(True, doc="Whether players speak; without, they only vote and murder.")
     traitors: str = sw.field("", doc="Seats of the traitors in every game, as in '0,3,7'; empty draws them.")
-    lie_tolerance: float = sw.field(
-        0.0, ge=0.0, le=1.0, unit="probability",
-        doc="A claim farther from the speaker's own suspicion than this is a lie; 0: 1 − #T/(N − 1).",
-    )  # fmt: skip
     judge: bool = sw.field(False, doc="Whether one more agent a game says of public claims whether they are lies.")
     remember_up_to: int = sw.field(
         20, ge=0, unit="games", doc="Games up to which agents keep a memory stream; above, only beliefs and notes."
@@ -91,7 +89,7 @@ class Player(sw.Agent):
     """Round in which the player was banished or murdered; 0 for never."""
     left_how: Literal["stays", "banished", "murdered"] = "stays"
     notebook: str = ""
-    """Its latest notes, as JSON; empty for none."""
+    """Its latest notes and strategies, as JSON; empty for none."""
     speeches: int = 0
     """Times it could accuse somebody: statements and reactions."""
     accusations: int = 0
@@ -102,6 +100,9 @@ class Player(sw.Agent):
     refused: int = 0
     """Answers of this agent that could not be used."""
 
+
+AT_THE_START = ("n_players", "n_traitors", "games", "traitors", "judge", "remember_up_to")
+"""Parameters that only matter when a society is made."""
 
 TRAITOR = Player.columns["role"].categories.index("traitor")
 
@@ -156,7 +157,9 @@ class Claim(sw.Entity):
     claimed: float = 0.0
     """1 accused, 0 defended."""
     believed: float = 0.0
-    """The speaker's own suspicion at that moment; 0 or 1 for a traitor, who knows."""
+    """The speaker's own suspicion at that moment; 0 or 1 where it knows: as a traitor, and when no traitor is left."""
+    base_rate: float = 0.5
+    """Suspicion of another living player picked blindly, as the speaker sees it; 0.5 where it knows."""
     truth: float = 0.0
     shift: float = float("nan")
     """How far other living faithful players' suspicions moved toward the claim by the next update."""
@@ -193,6 +196,10 @@ class Round(sw.Entity):
     on_traitors_before: float = 0.0
     """P̄ of the round before; in the first round that of the beliefs at the start."""
     brier: float = 0.0
+    trust_in_traitors: float = 0.0
+    """Mean of 1 − suspicion, from living faithful players to living traitors."""
+    trust_in_faithful: float = 0.0
+    """The same to other living faithful players."""
     drift: float = 0.0
 
 
@@ -272,10 +279,23 @@ class Traitors(sw.World):
             words = f"I am a traitor. The other traitors are {partners}." if partners else "I am the only traitor."
             self.remember(agent, words, "fact", subject=agent, predicate="role", flags=int(Flag.PRIVATE | Flag.PINNED))
 
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        changed = self.changed_params(params)
+        for name in AT_THE_START:
+            if getattr(changed, name) != getattr(self.params, name):
+                raise ParameterError(f"{name} only matters at the start of a game; begin a new run to change it")
+        for agent, column, value in cells:
+            if column == "notebook":
+                notebook_of(value)
+            elif column in self.table.specs:
+                raise ParameterError(
+                    f"{agent}.{column} follows from the game, and its measures rest on it; only notebook can be set"
+                )
+
     def restored(self) -> None:
         p = self.params
-        if self.table.n != p.games * (p.n_players + p.judge):
-            raise ParameterError("games, n_players and judge cannot change in a society that is there")
         self._names = [
             tuple(self.name_of(i) for i in range(g * p.n_players, (g + 1) * p.n_players)) for g in range(p.games)
         ]
@@ -284,6 +304,9 @@ class Traitors(sw.World):
         for row in range(rounds.n):
             # The victim of the last night is named when the next round begins.
             self._past[rounds["game"][row]] += self.told(row, night=bool(rounds["number"][row] < self.t))
+        self._summaries: list[list[str]] = [[] for _ in range(p.games)]
+        for number in range(1, self.t):
+            self.sum_up(number)
         self._said: list[list[Said]] = [[] for _ in range(p.games)]
         self._new_claims = self.tables["claims"].n
         self._heard = np.zeros((p.games, p.n_players, p.n_players), np.int64)
@@ -319,16 +342,6 @@ class Traitors(sw.World):
     def living(self) -> Bools:
         """Who is alive in a game that goes on, shape (games, n_players)."""
         return np.asarray(self.by_seat("in_game") & self.open_games[:, None])
-
-    @property
-    def tolerance(self) -> float:
-        """How far a claim may be from the speaker's own suspicion without being a lie.
-
-        An accusation is no lie, then, where the speaker suspects somebody at least as much as a player picked blindly.
-        What traitors say is at distance 0 or 1 from what they know.
-        """
-        p = self.params
-        return float(p.lie_tolerance or 1.0 - p.n_traitors / (p.n_players - 1) + ROUNDING)
 
     @property
     def most_rounds(self) -> int:
@@ -371,21 +384,23 @@ class Traitors(sw.World):
         self._new_claims, self._round_claims = (self.tables["claims"].n,) * 2
         self._heard[:] = 0
         self._row_of = np.full(self.params.games, -1)
-        if self.t == 1:
+        nobody = np.full(self.params.games, -1)
+        no_votes = np.full(self.by_seat("seat").shape, -1)
+        if self.t == 1 and self.params.talk:
             self.discuss("introduction", "Introduce yourself to the others.")
+            self.take_notes("introduction", IMPRESSIONS, no_votes, nobody)
         self.announce()
         start = self.begin_round()
         self.discuss("statement", f"Speak about {TOPICS[(self.t - 1) % len(TOPICS)]}.")
         self.discuss("reaction", REACTIONS[(self.t - 1) % len(REACTIONS)])
         self.judge()
-        nobody = np.full(self.params.games, -1)
-        self.take_notes(0, np.full(self.by_seat("seat").shape, -1), nobody)
+        self.take_notes("discussion", REVIEWS[2 * (self.t - 1) % len(REVIEWS)], no_votes, nobody)
         self.measure_beliefs(start)
         ballots, banished = self.day(start)
         if self.params.win_check == "after_each_removal":
             self.check_win()
         self.discuss("aftermath", "Say something about the banishment.")
-        self.take_notes(1, ballots, banished)
+        self.take_notes("banishment", REVIEWS[(2 * self.t - 1) % len(REVIEWS)], ballots, banished)
         self.night(start)
         self.check_win()
         self.tables["games"]["rounds"][start] = self.t
@@ -393,13 +408,31 @@ class Traitors(sw.World):
             self.end(self.open_games, "unfinished")
 
     def announce(self) -> None:
-        """Name the victims of last night; their games' players hear of it now."""
+        """Name the victims of last night, and sum up what was said in the round before."""
+        self.sum_up(self.t - 1)
         rounds = self.tables["rounds"]
         for row in np.flatnonzero((rounds["number"] == self.t - 1) & (rounds["murdered"] >= 0)).tolist():
             game, victim = int(rounds["game"][row]), int(rounds["murdered"][row])
             if self.open_games[game]:
                 for line in self.told(row, day=False):
                     self.tell(game, line, "murdered", victim)
+
+    def sum_up(self, number: int) -> None:
+        """Add a line on who accused and defended whom in a round to what is public in each game."""
+        claims, n = self.tables["claims"], self.params.n_players
+        lo, hi = (int(np.searchsorted(claims["number"], number, side=side)) for side in ("left", "right"))
+        said: dict[int, dict[tuple[int, float], dict[str, int]]] = {}
+        columns = (claims[name][lo:hi].tolist() for name in ("game", "speaker", "about", "claimed"))
+        for game, speaker, about, claimed in zip(*columns, strict=True):
+            times = said.setdefault(game, {}).setdefault((speaker, claimed), {})
+            name = self._names[game][about % n]
+            times[name] = times.get(name, 0) + 1
+        for game, by_speaker in said.items():
+            lines = [
+                f"{self._names[game][speaker % n]} {'accused' if claimed == 1.0 else 'defended'} {_counted(times)}"
+                for (speaker, claimed), times in by_speaker.items()
+            ]
+            self._summaries[game] = [*self._summaries[game], f"Round {number}: {'; '.join(lines)}."][-KEPT:]
 
     def begin_round(self) -> Ids:
         """Add this round's row for every game that goes on, and return these games."""
@@ -409,7 +442,8 @@ class Traitors(sw.World):
         first = self.tables["rounds"].append(len(games), {
             "game": games, "number": self.t, "traitors": (living & guilty).sum(axis=1),
             "faithful": (living & ~guilty).sum(axis=1),
-            **dict.fromkeys(("tas", "fas", "fcr", "vsf", "on_traitors", "on_traitors_before", "brier", "drift"), nan),
+            **dict.fromkeys(("tas", "fas", "fcr", "vsf", "on_traitors", "on_traitors_before", "brier",
+                             "trust_in_traitors", "trust_in_faithful", "drift"), nan),
         })  # fmt: skip
         self._row_of[games] = np.arange(first, first + len(games))
         return games
@@ -429,20 +463,18 @@ class Traitors(sw.World):
         is_traitor = guilty[np.arange(len(who)), seat]
         partners = guilty & is_traitor[:, None]
         partners[np.arange(len(who)), seat] = False
-        books = self.table["notebook"][who].tolist()
-        empty = Notebook()
         return {
             "game": self.public(game), "first": game * self.params.n_players, "seat": seat, "is_traitor": is_traitor,
             "partners": partners, "living": self.living[game], "suspicion": self.suspicion[game, seat],
             "accusations": self.accusations()[game], "heat": self.accusations(self._round_claims)[game],
-            "notebook": [Notebook(tuple(json.loads(book))) if book else empty for book in books],
+            "notebook": [notebook_of(book) for book in self.table["notebook"][who].tolist()],
         }  # fmt: skip
 
     def public(self, games: Ids) -> list[Public]:
         """Return what is public in these games, one record a game."""
         n = self.params.n_players
         found = {
-            g: Public(g * n, self._names[g], tuple(self._past[g]), tuple(self._said[g]))
+            g: Public(g * n, self._names[g], tuple(self._past[g]), tuple(self._summaries[g]), tuple(self._said[g]))
             for g in np.unique(games).tolist()
         }
         return [found[g] for g in games.tolist()]
@@ -558,11 +590,16 @@ class Traitors(sw.World):
         speech, speaker, about, claimed = (np.array(column) for column in zip(*made, strict=True))
         game, guilty = speaker // n, self.guilty.ravel()
         truth = guilty[about].astype(float)
-        believed = np.where(guilty[speaker], truth, self.suspicion[game, speaker % n, about % n])
+        living = self.living[game]
+        left = (living & self.guilty[game]).sum(axis=1)
+        knows = guilty[speaker] | (left == 0)
+        believed = np.where(knows, truth, self.suspicion[game, speaker % n, about % n])
+        base_rate = np.where(knows, 0.5, left / np.maximum(living.sum(axis=1) - 1, 1))
         first = int(rows["speech"][-1]) + 1 if rows.n else 0
         rows.append(len(made), {
             "game": game, "number": self.t, "phase": PHASES.index(phase), "turn": turn, "speech": first + speech,
             "speaker": speaker, "about": about, "claimed": claimed, "truth": truth, "believed": believed,
+            "base_rate": base_rate,
         })  # fmt: skip
         accused = claimed == 1.0
         np.add.at(self._heard, (game[accused], speaker[accused] % n, about[accused] % n), 1)
@@ -617,11 +654,23 @@ class Traitors(sw.World):
 
     # -- beliefs ----------------------------------------------------------------------------------------------------
 
-    def take_notes(self, which: int, ballots: npt.NDArray[np.int64], banished: Ids) -> None:
+    def recall(self, who: Any, recall: Any, **how: Any) -> list[Recollection]:
+        """Return what agents recall, the records numbered as they are listed.
+
+        Records of all agents are counted together, so their own numbers would tell how much others, such as traitors
+        in their meeting, stored in between.
+        """
+        found = super().recall(who, recall, **how)
+        for one in found:
+            one.found = tuple(f._replace(memory=f.memory._replace(id=i)) for i, f in enumerate(one.found, 1))
+        return found
+
+    def take_notes(self, after: str, prompt: str, ballots: npt.NDArray[np.int64], banished: Ids) -> None:
         """Have every living player bring its private notes up to date; a refusal keeps the previous values.
 
         Args:
-            which: 0 after the discussion, 1 after the banishment.
+            after: introduction, discussion or banishment.
+            prompt: what to look at.
             ballots: day votes by seat, −1 for none, shape (games, n_players).
             banished: seat of who was banished since the last update, −1 for nobody, shape (games,).
         """
@@ -629,12 +678,11 @@ class Traitors(sw.World):
         who = np.flatnonzero(self.living.ravel())
         game, seat = np.divmod(who, n)
         guilty = self.guilty
-        prompt = REVIEWS[(2 * (self.t - 1) + which) % len(REVIEWS)]
         view = {
             **self.view(who), "accused_by": self._heard[game], "ballots": ballots[game], "banished": banished[game],
             "guilty": guilty[game, banished[game]] & (banished[game] >= 0), "topic": [prompt] * len(who),
         }  # fmt: skip
-        answers = self.ask(Note, who, view, check=self.note_check, purpose=f"Note {which}", recall=QUESTION)
+        answers = self.ask(Note, who, view, check=self.note_check, purpose=f"Note {after}", recall=QUESTION)
         s = self.suspicion
         before = s.copy()
         kept = self.table["notebook"]
@@ -644,12 +692,13 @@ class Traitors(sw.World):
             row = s[g, i]
             for entry in answer.suspicion:
                 row[entry.player - g * n] = entry.suspicion
-            if answer.notes.strip():
-                kept[agent] = json.dumps(
-                    [*(json.loads(kept[agent]) if kept[agent] else ()), answer.notes][-NOTES_KEPT:]
-                )
-                self.remember(agent, answer.notes, "plan", subject=agent, predicate="noted",
-                              flags=int(Flag.PRIVATE), order=2000)  # fmt: skip
+            wrote = {"noted": answer.notes.strip(), "planned": answer.strategy.strip()}
+            if any(wrote.values()):
+                kept[agent] = _added(notebook_of(kept[agent]), *wrote.values())
+            for predicate, text in wrote.items():
+                if text:
+                    self.remember(agent, text, "plan", subject=agent, predicate=predicate, flags=int(Flag.PRIVATE),
+                                  order=2000)  # fmt: skip
         self._count_moves(who, before)
         self._count_shifts(before)
         self._heard[:] = 0
@@ -694,8 +743,15 @@ class Traitors(sw.World):
         per_holder = brier(now, truth, held & ~guilty[:, :, None], axis=2)
         holders = living & ~guilty
         rows["brier"][at] = measures.ratio(np.where(holders, per_holder, 0.0).sum(axis=1), holders.sum(axis=1))
+        trust = np.array([trust_matrix(s) for s in now])
+        from_faithful = held & holders[:, :, None]
+        for name, mask in (
+            ("trust_in_traitors", from_faithful & guilty[:, None, :]),
+            ("trust_in_faithful", from_faithful & ~guilty[:, None, :]),
+        ):
+            rows[name][at] = measures.ratio(np.where(mask, trust, 0.0).sum(axis=(1, 2)), mask.sum(axis=(1, 2)))
         # Who is alive now was alive before.
-        rows["drift"][at] = [trust_drift(b, a, m) for b, a, m in zip(before, now, held, strict=True)]
+        rows["drift"][at] = [trust_drift(trust_matrix(b), a, m) for b, a, m in zip(before, trust, held, strict=True)]
         self.beliefs("before")[games] = now
 
     # -- the day ----------------------------------------------------------------------------------------------------
@@ -910,6 +966,36 @@ class Traitors(sw.World):
 
     def metrics(self) -> dict[str, float]:
         return {"open": float(self.open_games.sum()), "in_game": float(self.by_seat("in_game").sum())}
+
+
+def notebook_of(book: Any) -> Notebook:
+    """Return what a notebook's JSON holds; an empty text is an empty notebook.
+
+    Raises:
+        ParameterError: the text is no notebook.
+    """
+    if not book:
+        return EMPTY
+    try:
+        return Notebook.model_validate_json(book)
+    except ValidationError:
+        raise ParameterError(
+            f'notebook = {book!r}; give {{"notes": [texts], "strategies": [texts]}} as JSON, or nothing'
+        ) from None
+
+
+def _added(book: Notebook, note: str, strategy: str) -> str:
+    """Return the JSON of a notebook after one more update, the latest of each kind."""
+    notes, strategies = (
+        (*held, *((new,) if new else ()))[-KEPT:]
+        for held, new in ((book.notes, note), (book.strategies, strategy))
+    )  # fmt: skip
+    return Notebook(notes=notes, strategies=strategies).model_dump_json()
+
+
+def _counted(times: Mapping[str, int]) -> str:
+    """Return names, with how often where it was more than once."""
+    return ", ".join(name if n == 1 else f"{name} ({n} times)" for name, n in times.items())
 
 
 def _seats(text: str, n_players: int, n_traitors: int) -> list[int] | None:

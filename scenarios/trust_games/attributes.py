@@ -32,8 +32,8 @@ class Attribute(NamedTuple):
     """What it is called in a question."""
     levels: tuple[str, ...]
     """Labels, in their natural order."""
-    code: Callable[[Sequence[Any]], Codes]
-    """Level of each persona, −1 where it is not known."""
+    code: Callable[[Sequence[Any], np.random.Generator], Codes]
+    """Level of each persona, −1 where it is not known; ties are broken by the draws."""
 
 
 def z_age(persona: Any) -> float:
@@ -42,15 +42,15 @@ def z_age(persona: Any) -> float:
     return 0.0 if age is None else min(max(6.0 * (age - MIDDLE_AGE) / AGE_RANGE, -3.0), 3.0)
 
 
-def _by_age(people: Sequence[Any]) -> Codes:
+def _by_age(people: Sequence[Any], luck: np.random.Generator) -> Codes:
     ages = [p.demographics.age for p in people]
     return np.array([-1 if a is None or a < 18 else sum(a >= b for b in AGE_BANDS) for a in ages], np.int64)
 
 
-def _thirds(letter: str) -> Callable[[Sequence[Any]], Codes]:
-    def code(people: Sequence[Any]) -> Codes:
+def _thirds(letter: str) -> Callable[[Sequence[Any], np.random.Generator], Codes]:
+    def code(people: Sequence[Any], luck: np.random.Generator) -> Codes:
         z = trait_matrix(people, letter)[:, 0]
-        order = np.argsort(z, kind="stable")
+        order = np.lexsort((luck.random(len(z)), z))
         codes = np.empty(len(z), np.int64)
         codes[order] = np.arange(len(z)) * 3 // max(len(z), 1)
         return codes
@@ -58,12 +58,12 @@ def _thirds(letter: str) -> Callable[[Sequence[Any]], Codes]:
     return code
 
 
-def _by_words(field: str, levels: tuple[str, ...]) -> Callable[[Sequence[Any]], Codes]:
+def _by_words(field: str, levels: tuple[str, ...]) -> Callable[[Sequence[Any], np.random.Generator], Codes]:
     at = {label: i for i, label in enumerate(levels)}
-    return lambda people: np.array([at.get(getattr(p.demographics, field) or "", -1) for p in people], np.int64)
+    return lambda people, luck: np.array([at.get(getattr(p.demographics, field) or "", -1) for p in people], np.int64)
 
 
-def _by_politics(people: Sequence[Any]) -> Codes:
+def _by_politics(people: Sequence[Any], luck: np.random.Generator) -> Codes:
     scale = [p.demographics.politics.scale if p.demographics.politics is not None else None for p in people]
     # Levels of the study are not known, only that there are four: liberal 1-3, moderate 4, then 5 and 6-7. [design]
     return np.array([-1 if s is None else (0, 0, 0, 1, 2, 3, 3)[s - 1] for s in scale], np.int64)
@@ -103,10 +103,10 @@ class Levels(NamedTuple):
         return len(self.labels)
 
 
-def levels_of(name: str, people: Sequence[Any]) -> Levels:
-    """Return the levels of an attribute that at least two personas of the bank have."""
+def levels_of(name: str, people: Sequence[Any], luck: np.random.Generator) -> Levels:
+    """Return the levels of an attribute that at least two personas of the bank have; the draws break ties."""
     attribute = ATTRIBUTES[name]
-    codes = attribute.code(people)
+    codes = attribute.code(people, luck)
     counts = np.bincount(codes[codes >= 0], minlength=len(attribute.levels))
     kept = np.flatnonzero(counts >= MIN_PER_LEVEL)
     renumber = np.full(len(attribute.levels) + 1, -1, np.int64)

@@ -144,7 +144,7 @@ class Battery:
                 **against(0.5, 1 / math.sqrt(12 * max(m, 1)), mean_of(share)),
             ),
             found(
-                self.name, f"{game}_surplus", mean_of(worth) - e, m, closed_form=growth * mean_of(sent[there]),
+                self.name, f"{game}_surplus", mean_of(worth) - e, m,
                 note="joint surplus over no transfer, dollars, where something was sent",
             ),
             found(

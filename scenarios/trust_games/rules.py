@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import optimize, special
 
 import simworld as sw
-from simworld.errors import ParameterError
+from simworld.mind import share_argument
 from simworld.persona import trait_matrix, trait_z
 
 from .attributes import Levels, levels_of, z_age
@@ -38,7 +38,7 @@ COEFFICIENTS = {
     "neuroticism": -0.20,
     "openness": 0.10,
     "age": 0.10,
-    "risk": 0.30,  # ρ_risk, taken off the logit in Trust alone
+    "risk": 0.30,  # ρ_risk, taken off the logit in Trust alone; inert, for c is found with it and makes up for it
     "concentration": 8.0,  # of the Beta distribution of the share sent
     "return_agreeableness": 0.10,  # κ: of the share returned, a standard deviation of A
     "reaction": 0.50,  # η: dollars a unit of r/s − 1 in the repeated game
@@ -48,7 +48,8 @@ COEFFICIENTS = {
     "betrayal": 2.0,  # dollars that a betrayal by a person costs beside its payoff
     "betrayal_neuroticism": 0.50,  # dollars, a standard deviation of N
 }
-"""Placeholders [design]; signs of the trait effects follow Evans and Revelle (2008) and Sharan and Romano (2020)."""
+"""Placeholders [design]; signs of the trait effects follow Evans and Revelle (2008, Journal of Research in Personality
+42, 1585–1593) and Sharan and Romano (2020, doi:10.1016/j.heliyon.2020.e04572)."""
 READ = "AENO"
 """Traits that the rules read, beside age."""
 MEAN_SHARE = {"trust": 0.597, "dictator": 0.36}
@@ -107,14 +108,16 @@ class Truth(NamedTuple):
 class Bank:
     """The personas of a society, and what the rule policy does with them."""
 
-    def __init__(self, people: Sequence[Any], endowment: int) -> None:
+    def __init__(self, people: Sequence[Any], endowment: int, luck: Callable[[str], np.random.Generator]) -> None:
         """
         Args:
             people: the bank. The constants rest on its means, which shuffling personas among minds leaves alone.
             endowment: E, dollars.
+            luck: opens the draws that break ties between levels, by attribute.
         """
         self.people = people
         self.endowment = endowment
+        self._luck = luck
         self._drive = drive(traits_of(people))
         self.constant = {game: self._constant(game) for game in MEAN_SHARE}
         """c of the logit, by game: what makes the mean over the bank that of `MEAN_SHARE`."""
@@ -123,7 +126,7 @@ class Bank:
         self._truths: dict[str, Truth] = {}
 
     def offset(self, game: str) -> float:
-        """Return the part of the logit that is the same for everybody."""
+        """Return the part of the logit that is the same for everybody: c − ρ_risk, whatever ρ_risk is."""
         risk = 0.0 if game == "dictator" else COEFFICIENTS["risk"]
         return self.constant["dictator" if game == "dictator" else "trust"] - risk
 
@@ -139,7 +142,7 @@ class Bank:
 
     def levels(self, name: str) -> Levels:
         """Return the levels of an attribute among these personas."""
-        return levels_of(name, self.people)
+        return levels_of(name, self.people, self._luck(name))
 
     def truth(self, name: str) -> Truth:
         """Return the true means, spreads and effect size over the levels of an attribute in Trust."""
@@ -292,17 +295,8 @@ def fixed(field: str, value: Callable[[Any], Any]) -> Callable[..., dict[str, An
 
 
 def always(text: str, whole: bool, others: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the mind ``always(x)``: sends and returns the share x of what it has, and trusts where x is above 0.
-
-    Raises:
-        ParameterError: the argument is no share.
-    """
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise ParameterError(f"always({text}) needs a share from 0 to 1; write always(0.3)")
+    """Return the mind ``always(x)``: sends and returns the share x of what it has, and trusts where x is above 0."""
+    share = share_argument("always", text)
 
     def amount(view: Any) -> float:
         exact = share * view.endowment

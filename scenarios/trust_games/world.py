@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import model_validator
 
 import simworld as sw
+from simworld.errors import ParameterError
 
 from . import rules
 from .attributes import ATTRIBUTES, Levels, listed
@@ -37,6 +38,10 @@ STRATEGIES = ("NOCTX+TR", "CTX+TR", "CTX+$")
 """Ways to elicit beliefs: ranking without and with the rules of the game, and dollars a level. [reported]"""
 TARGETS = {"weak": 0.80, "strong": 0.20}
 """Rank correlation of an imposed ordering with the elicited one. [reported]"""
+FIXED = (
+    "study", "rules", "games", "rounds", "endowment", "multiplier", "attributes", "strategies", "n_per_level",
+)  # fmt: skip
+"""Parameters that stay as they were at the start."""
 ROUNDS = {("battery", "paper"): 7, ("battery", "released_code"): 5, ("consistency", "paper"): 6,
           ("consistency", "released_code"): 6}  # fmt: skip
 """Rounds of the repeated game when none are given: 7 in the released data [data], 5 or 10 by default of the released
@@ -180,6 +185,8 @@ class TrustGames(sw.World):
 
     def setup(self) -> None:
         self.restored()
+        missing = [name for name in self.named if name not in self.levels]
+        self.notes += [f"{name}: fewer than two levels among these personas, left out" for name in missing]
 
     def restored(self) -> None:
         p = self.params
@@ -188,18 +195,30 @@ class TrustGames(sw.World):
         self.strategies = listed(p.strategies, STRATEGIES, "strategy")
         self.rounds = p.rounds or ROUNDS[p.study, p.rules]
         named = listed(p.attributes, tuple(ATTRIBUTES), "attribute")
-        found = [self.bank().levels(name) for name in named] if p.study == "consistency" else []
+        self.named = named if p.study == "consistency" else ()
+        found = [self.bank().levels(name) for name in self.named]
         self.levels: dict[str, Levels] = {levels.name: levels for levels in found if levels.k > 1}
-        if self.t == 0:
-            missing = [levels.name for levels in found if levels.name not in self.levels]
-            self.notes += [f"{name}: fewer than two levels among these personas, left out" for name in missing]
+
+    def check_change(
+        self, step: int, params: Mapping[str, Any], minds: Mapping[int, str], cells: Sequence[tuple[int, str, Any]]
+    ) -> None:
+        """Refuse what says which questions are asked and when, or by what earlier answers are measured."""
+        for name in FIXED:
+            if params.get(name, was := getattr(self.params, name)) != was:
+                raise ParameterError(
+                    f"{name} cannot change on the way, for what was played before is measured by it; start a new run"
+                )
+        is_told = self.params.study == "consistency" and step > 1
+        if is_told and params.get("conditioning", self.params.conditioning) != self.params.conditioning:
+            raise ParameterError(f"conditioning is told in step 2, but step {step} is over; fork after step 0 or 1")
 
     def bank(self) -> Bank:
         """Return the personas of the start with the constants of the rule policy, made when first needed."""
         # Policies are made before `setup`, so this cache makes itself.
         made = self.__dict__.setdefault("made", {})
         if "bank" not in made:
-            made["bank"] = Bank(tuple(self.personas or ())[: self.params.n_agents], self.params.endowment)
+            people = tuple(self.personas or ())[: self.params.n_agents]
+            made["bank"] = Bank(people, self.params.endowment, lambda name: self.chance.stream("levels", name))
         bank: Bank = made["bank"]
         return bank
 
@@ -397,14 +416,14 @@ class TrustGames(sw.World):
         p = self.params
         ids = self.ids
         m = min(p.n_elicitors, len(ids))
-        rng = self.chance.stream("elicitors", strategy)
-        asked = np.sort(rng.choice(ids, m, replace=False))
+        # More elicitors are the same ones and others, and everybody's order of levels is its own.
+        asked = np.sort(self.chance.stream("elicitors", strategy).permutation(ids)[:m])
         names = list(self.levels)
         who, about = np.repeat(asked, len(names)), names * m
         is_money = strategy == "CTX+$"
         views: list[Any] = []
-        for name in about:
-            levels = self.levels[name]
+        for agent, name in zip(who.tolist(), about, strict=True):
+            levels, rng = self.levels[name], self.chance.stream("order", strategy, name, agent)
             order = tuple(levels.labels[i] for i in rng.permutation(levels.k).tolist())
             common = (name, levels.words, order)
             views.append(

@@ -22,7 +22,7 @@ from simworld.observe._cooperation import (
     trait_correlation,
     welfare,
 )
-from simworld.observe._graph import Adjacency, Floats, adjacency, projection
+from simworld.observe._graph import Adjacency, Floats, adjacency, ones, projection
 from simworld.observe._network import (
     LARGEST_PARTITIONED,
     assortativity,
@@ -419,7 +419,8 @@ class Cooperation:
             needed(society, self.name, self.chances),
         )
         had = chances > 0
-        ties = projection(society.adjacency())
+        a = society.adjacency()
+        ties = projection(a) if society.directed else ones(adjacency(a))
         return (ties, acts / chances) if had.all() else (ties[had][:, had], acts[had] / chances[had])
 
 

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "memory": "bytes an agent at a million agents",
     "policies": "one Python call an agent, against Mesa",
     "matrix_games": "repeated games at 100,000 agents, against NumPy/SciPy",
+    "donor_game": "a default run of the donor game, recorded, against the same by chance",
     "traitors": "1,000 games side by side by rules, against the same by chance",
     "paradox": "network metrics at 100,000 nodes",
     "society": "friendship_paradox, with a profile",

@@ -15,7 +15,7 @@ from simworld.run._recorder import Recorder
 from simworld.run._store import Store
 from simworld.scenario import load, resolve
 from tests.bench.majority import random_ties
-from tests.bench.measure import ROOT, Goal, Peak, Report, Size, alternating, cpu_ratio, ratio, row
+from tests.bench.measure import ROOT, Goal, Peak, Report, Size, alternating, cpu_ratio, lap, ratio, row
 
 AT_MOST = 4.0
 MEAN_DEGREE = 8
@@ -137,14 +137,19 @@ def bench(size: Size) -> Report:
             return take
 
         with tempfile.TemporaryDirectory(prefix="simworld-bench-") as folder:
-            run = Recorded(ties, scope, steps * rounds, Path(folder))
-            sides = {"simworld": world, "logged": logged, "recorded": run, "plain": plain}
+            run = Recorded(ties, scope, steps * rounds, Path(folder) / "recorded")
+            watched = Recorded(ties, scope, steps * rounds, Path(folder) / "watched", watched=True)
+            sides = {"simworld": world, "logged": logged, "recorded": run, "watched": watched, "plain": plain}
             laps = alternating({name: taken(one) for name, one in sides.items()}, rounds)
+            end = lap(watched.recorder.conclude)
             run.close()
+            watched.close()
         report.rows += [
             row(f"scope {scope}: simworld", laps["simworld"], n, steps, mb),
             row(f"scope {scope}: simworld, every move an event", laps["logged"], n, steps),
             row(f"scope {scope}: simworld, recorded", laps["recorded"], n, steps),
+            row(f"scope {scope}: simworld, recorded with the scenario's observers", laps["watched"], n, steps),
+            row(f"scope {scope}: their findings, once at the end", [end], n, 1),
             row(f"scope {scope}: plain NumPy/SciPy", laps["plain"], n, steps, plain_mb),
         ]
         cpu = f"CPU {cpu_ratio(laps['simworld'], laps['plain']):.2f}"
@@ -153,6 +158,8 @@ def bench(size: Size) -> Report:
             Goal(f"simworld / plain, scope {scope}, {n:,} agents", times, "×", at_most=AT_MOST, note=cpu),
             Goal("  with every move an event", ratio(laps["logged"], laps["plain"]), "×"),
             Goal("  recorded", ratio(laps["recorded"], laps["plain"]), "×"),
+            Goal("  recorded with the scenario's observers", ratio(laps["watched"], laps["plain"]), "×"),
+            Goal("  their findings, once", ratio([end], laps["recorded"][-1:]) * steps, "recorded steps"),
         ]
     report.notes += [
         f"strategies {MIX} in equal parts, noise {NOISE:g}. Inside: World.step() without recording - observation "
@@ -160,15 +167,19 @@ def bench(size: Size) -> Report:
         "are no events (log_moves=False). Given the same uniforms both sides reach the same state (checked).",
         "scope tie: a decision a side of a match, eight an agent and round; scope agent: one.",
         "recorded: with the scenario's metrics in the journal, its thread waited for at the end of a lap; without "
-        "observers and without the state of every step.",
+        "observers and without the state of every step. With the scenario's observers: they look at every step, and "
+        "give their findings with nulls once, at the end.",
     ]
     return report
 
 
 class Recorded:
-    """The scenario as the runner records it, with its own metrics, without observers and the state of every step."""
+    """The scenario as the runner records it, with its own metrics, without the state of every step.
 
-    def __init__(self, ties: Any, scope: str, steps: int, folder: Path) -> None:
+    ``watched``: with the scenario's observers too.
+    """
+
+    def __init__(self, ties: Any, scope: str, steps: int, folder: Path, watched: bool = False) -> None:
         n = ties.shape[0]
         params = {"scope": scope, "strategies": MIX, "noise": NOISE, "log_moves": False, "n_agents": n}
         prepared = prepare(
@@ -178,7 +189,7 @@ class Recorded:
         self.society = prepared.society
         start_run(prepared, folder / scope)
         self.store = Store(folder / scope)
-        self.recorder = Recorder(prepared.plan, self.society, (), self.store)
+        self.recorder = Recorder(prepared.plan, self.society, prepared.observers if watched else (), self.store)
         self.recorder.take()
         self.recorder.flush()
 

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -839,12 +840,12 @@ def test_scripted_minds_are_minds_like_any_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mind, words", [
-    ("always(3)", "'3' is no share"), ("always()", "'' is no share"), ("always", "no share"),
-    ("copy(x)", "'x' is no share"), ("copy(nan)", "no share"), ("table", "-p moves="),
+    ("always(3)", "write always(0.3)"), ("always()", "from 0 to 1"), ("always", "write always(0.3)"),
+    ("copy(x)", "write copy(0.3)"), ("copy(nan)", "from 0 to 1"), ("table", "-p moves="),
     ("table(1)", "takes no argument"), ("alway(0.3)", "always"),
 ])  # fmt: skip
 def test_minds_that_cannot_be(mind: str, words: str) -> None:
-    with pytest.raises(ParameterError, match=words.replace("(", r"\(")):
+    with pytest.raises(ParameterError, match=re.escape(words)):
         society(mind=mind)
 
 
@@ -1087,14 +1088,60 @@ def test_reciprocity_is_found_where_the_trace_is_copied_and_not_where_nothing_is
     assert abs(np.mean(random)) < 4 * np.std(random, ddof=1) / math.sqrt(5) + 1e-9
 
 
+CHANCE = {
+    "drift": (
+        {"selection": "random", "inheritance": "random"},
+        ("selection", "inheritance_bias"),
+        ("longest_life", "surviving_roots", "largest_share", "depth", "offspring_gini"),
+    ),
+    "uniform giving": (
+        {"mind": "null"},
+        ("mean_final", "efficiency", "gini", "direct", "downstream", "upstream", "trait_A", "trait_N"),
+        (),
+    ),
+}
+"""Societies in which nulls hold: options, metrics on a scale, and counts, whose ties make a test reject less."""
+
+
+@pytest.mark.parametrize("name", CHANCE)
+def test_where_nothing_but_chance_is_at_work_one_test_in_twenty_rejects(name: str) -> None:
+    options, fine, coarse = CHANCE[name]
+    seeds, p_values = 48, {}
+    for seed in range(seeds):
+        world = played(rng=seed, personas=None, generations=5, rounds=6, n_agents=6, **options)
+        for metric, one in findings(world).items():
+            p_values.setdefault(metric, []).append(one.p_value)
+    tested = {metric for metric, p in p_values.items() if not np.isnan(p).all()}
+    assert tested == {metric for _, *both in CHANCE.values() for metrics in both for metric in metrics}
+    assert "share_change" in p_values
+    for metric in (*fine, *coarse):
+        p = np.array(p_values[metric])
+        n = np.count_nonzero(~np.isnan(p))
+        gap = np.count_nonzero(p < 0.05) / n - 0.05
+        assert n > 0.8 * seeds, metric
+        assert gap < 4 * math.sqrt(0.05 * 0.95 / n), metric
+        # A test that never rejects is none: where values are fine some p-values are small, as many as there should be.
+        if metric in fine:
+            small = np.count_nonzero(p < 0.2) / n
+            assert abs(small - 0.2) < 4 * math.sqrt(0.2 * 0.8 / n), metric
+
+
+def test_newcomers_who_give_otherwise_than_survivors_are_found() -> None:
+    """Strategies that lose half of the share for strangers each time they are copied."""
+    found = finding(played(rng=2, mu_mut=-0.3, sigma_mut=0.0, selection="random"), "inheritance_bias")
+    assert found.value < 0
+    assert found.n == 9
+    assert found.p_value < 0.05
+
+
 def test_lives_by_hand() -> None:
     """Two of four survive each time; 12 lives in 5 generations of 4 last 20/10 on average."""
     found = findings(played(n_agents=4, rounds=2, generations=5))
-    assert found["mean_life"].value == found["mean_life"].closed_form == 4 * 5 / (4 + 4 * 2)
+    assert found["mean_life"].value == 4 * 5 / (4 + 4 * 2)
     assert 1 <= found["longest_life"].value <= 5
     everlasting = findings(played(n_agents=4, rounds=2, generations=5, survival_fraction=1.0))
     assert everlasting["longest_life"].value == everlasting["longest_life"].null_mean == 5
-    assert everlasting["mean_life"].value == everlasting["mean_life"].closed_form == 5
+    assert everlasting["mean_life"].value == 5
 
 
 def test_lineage_from_society_and_from_run(tmp_path: Path) -> None:
@@ -1165,22 +1212,6 @@ def test_cut_and_resumed(tmp_path: Path, rules_: str) -> None:
         out = begin_and_cut("donor_game", tmp_path / f"cut{after}", after, **call)
         assert_same_run(sw.resume(out), whole)
     assert whole.verify()
-
-
-def test_a_fork_cannot_cut_a_game_that_is_being_played() -> None:
-    for steps, fits in ((4, True), (6, False), (12, False)):
-        world = society(generations=2)
-        for _ in range(steps):
-            world.step()
-        if fits:
-            world.reconfigure({"rounds": 5}, {})
-            while world.running:
-                world.step()
-            assert finals(world, 1).min() > 0
-            assert world.t == 4 * 5
-        else:
-            with pytest.raises(ParameterError, match="has been played"):
-                world.reconfigure({"rounds": 5}, {})
 
 
 def test_the_same_seed_is_the_same_society_and_another_is_not() -> None:

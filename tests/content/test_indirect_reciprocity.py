@@ -182,7 +182,7 @@ def test_strategies_are_as_many_as_said() -> None:
         world = Bare(rng=1, defectors=defectors, cooperators=cooperators)
         assert np.bincount(world.table["strategy"], minlength=3).tolist() == numbers
     for text in ("1.5", "often"):
-        with pytest.raises(ParameterError, match=r"gives takes a chance in \[0, 1\]"):
+        with pytest.raises(ParameterError, match=r"from 0 to 1; write gives\(0.3\)"):
             Bare(mind=f"gives({text})")
 
 

@@ -177,13 +177,18 @@ def test_a_star_amplifies_selection() -> None:
 
 
 class Fixed:
-    """A generator whose uniform numbers are given."""
+    """Luck whose numbers are given, one array or number a call."""
 
     def __init__(self, *numbers: Any) -> None:
         self.numbers = list(numbers)
 
-    def random(self, size: Any) -> np.ndarray:
-        return np.broadcast_to(self.numbers.pop(0), size).astype(float)
+    def __call__(self, who: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(self.numbers.pop(0), len(who)).astype(float)
+
+
+def random_luck(seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    return lambda who: rng.random(len(who))
 
 
 def places(graph: Any) -> Any:
@@ -220,8 +225,9 @@ def test_choice_by_weight_keeps_to_its_run() -> None:
 
 def test_imitation_of_the_best_neighbour() -> None:
     star = places(nx.star_graph(3))
-    learners, models = evolution.imitation(np.array([1.0, 3.0, 3.0, 0.5]), star, Fixed([0.1, 0.2, 0.9, 0.3, 0.4, 0.5]))
-    assert dict(zip(learners.tolist(), models.tolist(), strict=True)) == {0: 2, 3: 0}
+    for u, best in ((0.49, 1), (0.51, 2)):
+        learners, models = evolution.imitation(np.array([1.0, 3.0, 3.0, 0.5]), star, Fixed([u, 0.2, 0.9, 0.3]))
+        assert dict(zip(learners.tolist(), models.tolist(), strict=True)) == {0: best, 3: 0}
     learners, _ = evolution.imitation(np.ones(4), star, Fixed(0.5))
     assert not len(learners)
 
@@ -229,7 +235,7 @@ def test_imitation_of_the_best_neighbour() -> None:
 def test_fermi_copies_as_often_as_its_law_says() -> None:
     pairs = places(nx.disjoint_union_all([nx.path_graph(2)] * 4000))
     payoff = np.tile([0.0, 1.0], 4000)
-    learners, models = evolution.fermi(payoff, pairs, np.random.default_rng(3), beta=0.7)
+    learners, models = evolution.fermi(payoff, pairs, random_luck(3), beta=0.7)
     assert (np.abs(models - learners) == 1).all()
     for side, gap in ((0, 1.0), (1, -1.0)):
         p = 1 / (1 + np.exp(-0.7 * gap))
@@ -239,7 +245,7 @@ def test_fermi_copies_as_often_as_its_law_says() -> None:
 def test_agents_without_ties_learn_nothing() -> None:
     lonely = places(nx.empty_graph(3))
     one = np.ones(3)
-    rng = np.random.default_rng(1)
+    rng = random_luck(1)
     assert not len(evolution.imitation(one, lonely, rng)[0])
     assert not len(evolution.fermi(one, lonely, rng, 1.0)[0])
     assert not len(evolution.birth_death(one, lonely, rng)[0])
@@ -253,12 +259,14 @@ def test_spatial_chaos_keeps_its_symmetry() -> None:
     """Nowak, May 1992, doi:10.1038/359826a0: from one defector in the middle of cooperators patterns stay symmetric."""
     size = 21
     world = games(
-        graph=nx.convert_node_labels_to_integers(nx.grid_2d_graph(size, size)), strategies="ALLC", update="imitation",
+        graph=nx.convert_node_labels_to_integers(nx.grid_2d_graph(size, size)), strategies="ALLC:999, ALLD:1",
+        update="imitation",
         payoff_per="round", game="table", payoffs="1,0;1.85,0",
     )  # fmt: skip
     middle = size * size // 2
     world.intervene(cells=[(middle, name, 0.0) for name in ("first", "cc", "cd", "dc", "dd")])
-    world.intervene(cells=[(middle, "strategy", "ALLD")])
+    world.restored()
+    assert world.table.text("strategy").tolist().count("ALLD") == 1
     spread = []
     for _ in range(9):
         world.step()
@@ -289,7 +297,7 @@ def test_newborns_and_converts_begin_anew() -> None:
 def test_what_is_adopted_is_the_models_strategy() -> None:
     world = games(graph=cliques(20), strategies="TFT, ALLD, 0.1/0.2/0.3/0.4/0.5", update="fermi", selection=5.0)
     world.drain()
-    fields = ("strategy", "first", "cc", "cd", "dc", "dd")
+    fields = ("strategy", "part", "first", "cc", "cd", "dc", "dd")
     for _ in range(4):
         had = {name: world.table[name].copy() for name in fields}
         world.step()
@@ -311,6 +319,61 @@ def test_mutation_brings_strategies_back() -> None:
     assert (lost.table.text("strategy") == "ALLD").all()
 
 
+def test_strategies_without_a_name_are_told_apart() -> None:
+    """Two given as five numbers are two strategies: one has to go before the run stops."""
+    world = games(
+        n_agents=10, graph="complete_graph", strategies="0/0/0/0/0:5, 1/1/1/1/1:5", update="moran",
+        stop_at_fixation=True,
+    )  # fmt: skip
+    assert world.populations_fixed() == 0
+    world.step()
+    assert world.running
+    found = {f.metric: f for f in observers.Strategies().conclude(world)}
+    assert found["share_0/0/0/0/0"].value + found["share_1/1/1/1/1"].value == 1
+    assert found["share_1/1/1/1/1"].null_mean == 0.5
+    named = games(n_agents=10, graph="complete_graph", strategies="ALLD:5, ALLC:5", update="moran")
+    form = {f.metric: f for f in observers.Strategies().conclude(named)}["fixation_ALLC"].closed_form
+    assert found["fixation_1/1/1/1/1"].closed_form == form
+    while world.running:
+        world.step()
+    assert len(set(world.table["first"].tolist())) == 1
+    found = {f.metric: f for f in observers.Strategies().conclude(world)}
+    assert {found["fixation_0/0/0/0/0"].value, found["fixation_1/1/1/1/1"].value} == {0.0, 1.0}
+
+
+def test_strategies_set_from_outside_are_kinds_of_their_own() -> None:
+    world = games(n_agents=4, graph="complete_graph", strategies="ALLC:99, TFT:1", update="moran")
+    assert world.populations_fixed() == 1
+    world.intervene(cells=[(0, "dd", 0.5), (1, "dd", 0.25), (2, "cd", 0.0), (2, "dd", 0.0)])
+    world.restored()
+    assert world.table["part"].tolist() == [-1, -1, 1, 0]
+    assert world.table.text("strategy").tolist() == ["MEMORY_ONE", "MEMORY_ONE", "TFT", "ALLC"]
+    assert len(set(world.kinds().tolist())) == 4
+    assert observers.Strategies().observe(world) == {"share_ALLC": 0.25, "share_TFT": 0.25, "fixed": 0.0}
+    world.intervene(cells=[(0, "dd", 1.0)])
+    world.restored()
+    assert world.table["part"].tolist() == [0, -1, 1, 0]
+
+
+@pytest.mark.parametrize("update", ["none", "moran", "birth_death", "death_birth", "imitation", "fermi"])
+def test_a_cut_tie_moves_nobody_elses_chance(update: str) -> None:
+    """Cut in one of thirty populations, which falls apart: in the others everything is as it would have been."""
+    call = {"graph": cycles(30, 6), "scope": "tie", "strategies": "TFT, ALLD, RANDOM", "noise": 0.1, "mutation": 0.1,
+            "continuation": 0.9, "update": update}  # fmt: skip
+    whole, cut = games(**call), games(**call)
+    for world in (whole, cut):
+        world.step()
+    cut.intervene(cuts=[(30, 31, None), (33, 34, None)])
+    cut.restored()
+    for world in (whole, cut):
+        for _ in range(5):
+            world.step()
+    others = np.r_[0:30, 36:180]
+    for name, column in whole.table.columns.items():
+        assert (cut.table[name][others] == column[others]).all(), name
+    assert (cut.table["matches"][30:36] != whole.table["matches"][30:36]).any()
+
+
 def test_fitness_below_zero_is_refused() -> None:
     world = games(n_agents=10, graph="complete_graph", game="table", payoffs="1,-2;3,0", strategies="ALLC,ALLD",
                   update="moran")  # fmt: skip
@@ -321,8 +384,9 @@ def test_fitness_below_zero_is_refused() -> None:
 @pytest.mark.parametrize("per, converts", [("match", 0), ("round", 3)])
 def test_success_a_match_and_a_round_differ_where_degrees_do(per: str, converts: int) -> None:
     """Star of cooperators: the hub wins no more a match than its leaves, but three times as much a round."""
-    world = games(graph=nx.star_graph(3), strategies="ALLC", payoff_per=per, update="imitation")
-    world.intervene(cells=[(0, "strategy", "GRIM")])
+    world = games(graph=nx.star_graph(3), strategies="ALLC:99, GRIM:1", payoff_per=per, update="imitation")
+    world.intervene(cells=[(0, name, 0.0) for name in ("cd", "dc", "dd")])
+    world.restored()
     world.step()
     assert world.table.text("strategy").tolist().count("GRIM") == 1 + converts
 

@@ -19,7 +19,6 @@ import pytest
 import simworld as sw
 from simworld.errors import ParameterError
 from simworld.mind import RuleMind
-from simworld.observe import ledger
 from simworld.rng import stream
 from simworld.scenario import load, resolve
 
@@ -68,7 +67,7 @@ def findings(world: Any) -> dict[str, Any]:
 
 
 @cache
-def played(label: str, games: int = 900) -> tuple[Any, dict[str, np.ndarray]]:
+def played(label: str, games: int = 400) -> tuple[Any, dict[str, np.ndarray]]:
     """A batch of games without talk, and what each gave."""
     world = World(rng=11, games=games, mind=label, **QUIET)
     while world.running:
@@ -594,10 +593,21 @@ def test_drift_and_brier_are_those_of_the_definitions() -> None:
             sum(now[i][j] for j in there if guilty[j] and j != i) / sum(now[i][j] for j in there) for i in faithful
         ]
         assert rows["on_traitors"][row] == pytest.approx(np.mean(share), abs=1e-9)
+        for name, role in (("trust_in_traitors", True), ("trust_in_faithful", False)):
+            trust = [1 - now[i][j] for i in faithful for j in there if j != i and guilty[j] == role]
+            assert rows[name][row] == pytest.approx(np.mean(trust), abs=1e-9)
         before |= now
     p = rows["on_traitors"]
     assert rows["on_traitors_before"].tolist() == pytest.approx([3 / 9, *p[:-1].tolist()])
-    assert findings(world)["beliefs.idr"].value == pytest.approx(np.mean(np.diff([3 / 9, *p])), abs=1e-12)
+    found = findings(world)
+    assert found["beliefs.idr"].value == pytest.approx(np.mean(np.diff([3 / 9, *p])), abs=1e-12)
+    gap = np.mean(rows["trust_in_faithful"] - rows["trust_in_traitors"])
+    assert found["beliefs.trust_gap"].value == pytest.approx(gap, abs=1e-12)
+    by_round = [found[f"beliefs.trust_drift_round_{r}"].value for r in rows["number"].tolist()]
+    assert by_round == rows["drift"].tolist()
+    assert found["beliefs.trust_drift"].value == pytest.approx(np.mean(by_round), abs=1e-12)
+    shown = observers.Beliefs().observe(world)
+    assert (shown["trust_in_traitors"], shown["drift"]) == (rows["trust_in_traitors"][-1], rows["drift"][-1])
 
 
 # The posterior --------------------------------------------------------------------------------------------------------
@@ -642,10 +652,10 @@ def test_the_posterior_of_one_vote_by_hand() -> None:
 def test_the_posterior_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the rule policy has no noise and nobody accuses, its posterior is the truth: of those given p, p are."""
     monkeypatch.setitem(C, "noise_sd", 0.0)
-    world = World(rng=21, games=300, talk=False)
+    world = World(rng=21, games=200, talk=False)
     advance(world)
     given, truth = [], []
-    for game in range(300):
+    for game in range(200):
         days = observers.days_of(world, game)
         before, _ = theory.posterior(days, 10, 3, C)
         for q, d in zip(before[1:], days[1:], strict=True):
@@ -678,18 +688,20 @@ def test_the_ledger_is_conserved() -> None:
     world = World(rng=7, games=20, remember_up_to=0)
     events = advance(world)
     rows, found = world.tables["claims"], findings(world)
-    claims = observers.Deception()._claims(world)
-    book = ledger(claims, world.tolerance)
+    _, book = observers.Deception()._book(world)
     assert (np.sum(book, axis=0) == 1).all()
-    kinds = [found[f"deception.{k}"].value for k in ("lies", "mistakes", "truths", "lucky")]
+    kinds = [found[f"deception.{k}"].value for k in ("false_lies", "lucky_lies", "mistakes", "truths")]
     assert sum(kinds) == found["deception.claims"].value == rows.n
+    assert found["deception.lies"].value == kinds[0] + kinds[1]
+    assert found["deception.lie_rate"].value == found["deception.lies"].value / rows.n
     said = [json.loads(e["data"]) for e in events if e["kind"] == "say"]
     assert rows.n == sum(len(d["accuses"]) + len(d["defends"]) for d in said)
-    assert min(kinds[:3]) > 0
+    assert min(kinds) > 0
     # A traitor knows: what it claims is true or a lie, never a mistake. Its accusations of faithful are lies.
     traitor = world.guilty.ravel()[rows["speaker"]]
     assert not (book.mistake & traitor).any()
-    assert (book.lie[traitor] == (rows["claimed"] != rows["truth"])[traitor]).all()
+    assert (book.false_lie[traitor] == (rows["claimed"] != rows["truth"])[traitor]).all()
+    assert not (book.lucky_lie & traitor).any()
     assert (rows["truth"] == world.guilty.ravel()[rows["about"]]).all()
     innocent = (world.tables["rounds"]["banished"] >= 0) & ~world.tables["rounds"]["guilty"]
     cost = [found[f"deception.banished_{k}"].value for k in ("after_lies", "after_mistakes", "unaccused")]
@@ -705,7 +717,8 @@ def test_lies_by_hand() -> None:
         return Speak(public="So.", accuses=[1] if view.seat == 0 else [], defends=[5])
 
     def note(persona: Any, view: Any, memory: Any, rng: Any) -> Any:
-        held = {1: 0.05, 5: 0.95}
+        is_late = world.t > 1 or any(said.phase == "statement" for said in view.game.said)
+        held = {1: 0.05, 5: 0.95} if is_late else dict(enumerate(view.suspicion))
         there = [s for s, is_there in enumerate(view.living) if is_there and s != view.seat]
         return {"suspicion": [{"player": view.first + s, "suspicion": held.get(s, 0.5)} for s in there]}
 
@@ -716,18 +729,80 @@ def test_lies_by_hand() -> None:
     second = rows["number"] == 2
     table = {(s, a): k for k, (s, a) in enumerate(zip(rows["speaker"], rows["about"], strict=True)) if second[k]}
     assert set(table) == {(0, 1), (0, 5), (4, 5)}
-    book = ledger(observers.Deception()._claims(world), world.tolerance)
+    _, book = observers.Deception()._book(world)
     assert rows["believed"][[table[0, 1], table[0, 5], table[4, 5]]].tolist() == [0.05, 0.95, 1.0]
     assert [bool(book.lie[table[k]]) for k in ((0, 1), (0, 5), (4, 5))] == [True, True, True]
-    assert not book.lucky.any()
-    # Listeners held 1/3 of 1 in round 1 and 0.05 afterwards: away from the accusation.
+    assert not book.lucky_lie.any()
+    # After 2, a faithful player, fell and 3 was murdered, two of five others are traitors; who knows needs no rate.
+    assert rows["base_rate"][[table[0, 1], table[0, 5], table[4, 5]]].tolist() == [2 / 5, 2 / 5, 0.5]
+    assert set(rows["base_rate"][(rows["number"] == 1) & (rows["speaker"] == 0)]) == {2 / 7}
+    # Listeners held 2/7 of 1 in round 1 and 0.05 afterwards: away from the accusation.
     first = np.flatnonzero((rows["number"] == 1) & (rows["about"] == 1))[0]
     assert rows["shift"][first] == pytest.approx((2 / 7 - 0.05) * -1)
     defended = np.flatnonzero((rows["number"] == 1) & (rows["about"] == 5))[0]
     assert rows["shift"][defended] == pytest.approx(2 / 7 - 0.95)
-    assert rows["believed"][first] == pytest.approx(2 / 7)
+    assert rows["believed"][first] == 2 / 7
     assert not book.lie[first]  # an accusation at the base rate is a mistake, and no lie
     assert book.mistake[first]
+
+
+def test_base_rates_are_those_of_the_living() -> None:
+    """Spec: a faithful's prior is #T/(N−1); later the traitors left over the others left, each known to everybody."""
+    world = World(rng=7, games=20, remember_up_to=0)
+    advance(world)
+    claims, rounds = world.tables["claims"], world.tables["rounds"]
+    left = {
+        (g, r): t / (t + f - 1)
+        for g, r, t, f in zip(*(rounds[c].tolist() for c in ("game", "number", "traitors", "faithful")), strict=True)
+    }
+    expected = [
+        0.5 if world.guilty.ravel()[s] else left[g, r]
+        for g, r, s in zip(*(claims[c].tolist() for c in ("game", "number", "speaker")), strict=True)
+    ]
+    assert claims["base_rate"].tolist() == expected
+    assert {1 / 2, 3 / 9, 3 / 7} < set(expected)
+
+
+def test_when_no_traitor_is_left_everybody_knows() -> None:
+    """The last traitor is banished; of the rest each knows every other faithful, whatever its beliefs were before."""
+
+    def speak(persona: Any, view: Any, memory: Any, rng: Any) -> Any:
+        return Speak(public="So.", defends=[1] if view.phase == "aftermath" and view.seat == 0 else [])
+
+    world = World(
+        rng=1, n_players=5, n_traitors=1, traitors="4", mind=mind(Speak=speak, Vote=directed(s4=1, faithful=4))
+    )
+    advance(world)
+    rows = world.tables["claims"]
+    assert (rows["believed"].tolist(), rows["base_rate"].tolist()) == ([0.0], [0.5])
+    assert findings(world)["deception.truths"].value == 1
+
+
+def test_what_is_averaged_over_rounds_and_then_over_games() -> None:
+    """Of two games one has four banishments that hit nobody guilty, the other one that does: 1/2, and not 4/5."""
+    banished, guilty, game = np.array([1, 2, 3, 4, 15, -1]), np.array([0, 0, 0, 0, 1, 0], bool), [0, 0, 0, 0, 1, 1]
+    society = SimpleNamespace(
+        params=SimpleNamespace(games=2), t=4, tables={"rounds": {"game": np.array(game)}, "claims": {
+            "game": np.array([0, 0, 0, 1], np.int32), "number": np.array([1, 1, 2, 1], np.int32),
+        }},
+    )  # fmt: skip
+    assert observers.over_games(society, np.where(banished >= 0, ~guilty, np.nan)) == 0.5
+    # Round 1 of game 0 has 0.2 and 0.4, round 2 has 0.6; game 1 has 1.
+    shift = np.array([0.2, 0.4, 0.6, 1.0])
+    assert observers.over_claims(society, shift, np.ones(4, bool)) == pytest.approx(((0.3 + 0.6) / 2 + 1.0) / 2)
+    assert observers.over_claims(society, shift, np.array([True, False, True, False])) == pytest.approx(0.4)
+    assert math.isnan(observers.over_claims(society, shift, np.zeros(4, bool)))
+
+
+def test_random_play_is_simulated_once() -> None:
+    society = SimpleNamespace(params=SimpleNamespace(n_players=6, n_traitors=1, win_check="after_night"))
+    first = observers.random_play(society)
+    assert observers.random_play(society) is first
+    assert observers.random_play(society, bloc=True) is not first
+    with pytest.raises(ValueError, match="read-only"):
+        first["won"][0] = 2.0
+    w = float(theory.win_chance(5, 1))
+    assert first["won"].mean() == pytest.approx(w, abs=4 * math.sqrt(w * (1 - w) / theory.SIMULATED))
 
 
 def test_a_judge_is_a_second_rater() -> None:
@@ -741,9 +816,9 @@ def test_a_judge_is_a_second_rater() -> None:
             held = world.suspicion[0, s.by]
             guilty = world.guilty[0]
             believed = [guilty[j] if guilty[s.by] else held[j] for j in range(10)]
-            is_lie = any(1 - believed[j] > world.tolerance for j in s.accuses) or any(
-                believed[j] > world.tolerance for j in s.defends
-            )
+            living = world.living[0]
+            rate = 0.5 if guilty[s.by] else (living & guilty).sum() / (living.sum() - 1)
+            is_lie = any(believed[j] < rate for j in s.accuses) or any(believed[j] > rate for j in s.defends)
             return Judge(is_lie=is_lie == (answer == "knows"))
 
         rulers = ["rules"] * 10 + [mind(Judge=judge)]
@@ -754,11 +829,11 @@ def test_a_judge_is_a_second_rater() -> None:
         assert world.tables["claims"]["judged"].max() == 1
         assert found["deception.judge_accuracy"].value == (1.0 if kappa > 0 else 0.0)
         assert found["deception.judge_kappa"].value == 1.0 if kappa > 0 else found["deception.judge_kappa"].value < 0
-    world = World(rng=3, judge=True, mind="null", games=60)
+    world = World(rng=3, judge=True, mind="null", games=30)
     advance(world)
     found = findings(world)["deception.judge_kappa"]
     assert abs(found.value) < 4 / math.sqrt(found.n)
-    assert world.table.text("role").tolist()[600:] == ["judge"] * 60
+    assert world.table.text("role").tolist()[300:] == ["judge"] * 30
 
 
 def test_the_judge_does_not_change_the_game() -> None:
@@ -804,7 +879,7 @@ def test_when_the_game_is_looked_at_changes_no_winner(n: int) -> None:
     faithful lead by two, so that the games are the same; with an odd one, a last murder is left out."""
     found = []
     for check in ("after_night", "after_each_removal"):
-        world = World(rng=5, games=100, n_players=n, n_traitors=2, mind="null", win_check=check, **QUIET)
+        world = World(rng=5, games=60, n_players=n, n_traitors=2, mind="null", win_check=check, **QUIET)
         advance(world)
         games = world.tables["games"]
         left = world.by_seat("in_game").sum()

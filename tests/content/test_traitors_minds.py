@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import simworld as sw
 from simworld.errors import ParameterError
 from simworld.mind import RuleMind
+from simworld.persona import trait_z
 from simworld.run import Run
 from tests.content.test_traitors import World, advance, decisions, findings, mind, plain, rules
 from tests.server import ModelServer
@@ -33,7 +35,7 @@ def marked(messages: list[dict[str, str]]) -> str:
     user = messages[1]["content"]
     agent = user.partition("You are agent ")[2].partition(".")[0]
     role = "traitor" if "You are a traitor." in user else "faithful"
-    for field, mark in (("private", MEETING), ("inner", INNER), ("notes", NOTES)):
+    for field, mark in (("private", MEETING), ("inner", INNER), ("notes", NOTES), ("strategy", NOTES)):
         if field in found:
             found[field] = f"{mark} {role} {agent}: {found[field]}"
     return json.dumps(found)
@@ -64,7 +66,8 @@ def roles(run: Run) -> dict[int, str]:
 def test_a_language_model_is_asked_everything(spoken: Run) -> None:
     assert spoken.status == "finished"
     assert set(spoken.calls["purpose"].unique()) == {
-        "Speak introduction", "Speak statement", "Speak reaction", "Speak aftermath", "Note 0", "Note 1", "Vote",
+        "Speak introduction", "Speak statement", "Speak reaction", "Speak aftermath", "Note introduction",
+        "Note discussion", "Note banishment", "Vote",
         "Confer propose", "Confer conclude", "Night", "Judge",
     }  # fmt: skip
     assert spoken.answers["refused"].sum() == 0
@@ -200,7 +203,8 @@ def test_what_refusals_mean(tmp_path: Path) -> None:
     refusals = run.events.filter(pl.col("kind") == "refusal")
     assert set(refusals["agent"].unique()) == {0, 3}
     purposes = {json.loads(d)["purpose"] for d in refusals.filter(pl.col("agent") == 3)["data"]}
-    assert {"Speak introduction", "Speak statement", "Speak reaction", "Note 0", "Vote"} <= purposes
+    assert {"Speak introduction", "Speak statement", "Speak reaction", "Note introduction", "Note discussion",
+            "Vote"} <= purposes  # fmt: skip
     said = run.events.filter((pl.col("kind") == "say") & (pl.col("agent") == 0))
     assert set(said["text"]) == {""}
     abstained = run.events.filter((pl.col("kind") == "abstain") & (pl.col("value") == 0.0))
@@ -262,8 +266,13 @@ def test_a_models_answers_that_do_not_fit_do_not_stop_a_game(tmp_path: Path) -> 
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", [{"games": 3}, {"rules": "released_code", "judge": True, "mind": "bloc"}], ids=str)
+@pytest.mark.parametrize(
+    "call",
+    [{"games": 2, "n_traitors": 1}, {"rules": "released_code", "judge": True, "mind": "bloc", "n_traitors": 2}],
+    ids=str,
+)
 def test_cut_and_resumed(tmp_path: Path, call: dict[str, Any]) -> None:
+    call = {"n_players": 7, **call}
     whole = sw.run("traitors", out=tmp_path / "whole", seed=6, **call)
     for after in (1, 2):
         out = begin_and_cut("traitors", tmp_path / str(after), after, seed=6, **call)
@@ -297,10 +306,105 @@ def test_many_games_keep_no_memory_stream() -> None:
     assert World(rng=3, games=21).keeps_memory is False
 
 
-def test_games_cannot_be_added_to_a_society() -> None:
-    world = World(rng=3)
-    with pytest.raises(ParameterError, match="cannot change"):
-        world.reconfigure({"games": 2}, {})
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        *(({"params": {name: value}}, f"{name} only matters at the start of a game")
+          for name, value in (("games", 2), ("n_players", 11), ("n_traitors", 2), ("traitors", "1,2,3"),
+                              ("judge", True), ("remember_up_to", 0))),
+        *(({"cells": {(0, column): value}}, f"0.{column} follows from the game")
+          for column, value in (("role", "traitor"), ("game", 1), ("seat", 3), ("in_game", False), ("left_round", 1),
+                                ("left_how", "stays"), ("accusations", 99), ("moved", 1.0), ("refused", 1))),
+        ({"cells": {(0, "notebook"): "Trust nobody."}}, "give {\"notes\": [texts], \"strategies\": [texts]} as JSON"),
+        ({"cells": {(0, "notebook"): '{"notes": "one"}'}}, "give {\"notes\": [texts]"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_changed_on_the_way(begun: Run, change: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError) as caught:
+        sw.fork(begun, 1, out=tmp_path / "fork", **change)
+    assert words in str(caught.value)
+    assert not (tmp_path / "fork").exists()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One game by rules."""
+    return sw.run("traitors", seed=5, out=tmp_path_factory.mktemp("begun") / "run")
+
+
+def test_a_changed_game_is_a_game(begun: Run, tmp_path: Path) -> None:
+    """Whatever can be changed leaves shares that are shares; what is given for a change and is none is no matter."""
+    fork = sw.fork(
+        begun, 1, out=tmp_path / "fork", params={"win_check": "after_each_removal", "games": 1}, minds={2: "null"},
+        cells={(0, "notebook"): '{"notes": ["Watch them."], "strategies": []}'},
+    )  # fmt: skip
+    found = {f["metric"]: f["value"] for f in fork.findings.to_dicts()}
+    assert all(0 <= found[name] <= 1 for name in ("tsr", "fsr", "tas", "fas", "fcr", "lie_rate", "on_traitors"))
+    assert fork.events.filter(pl.col("kind") == "end").height == 1
+    assert fork.verify()
+
+
+def test_what_is_shown_of_earlier_rounds_is_the_same_after_a_resume() -> None:
+    """Lines on who accused whom, built from the claims of rounds that are over; the last three that have any."""
+    world = World(rng=4, games=4, n_traitors=1, mind="null")
+    for _ in range(4):
+        if world.running:
+            world.step()
+    kept, past = world._summaries, world._past
+    assert world.t == 4
+    assert max(map(len, kept)) == 3
+    world.restored()
+    assert (world._summaries, world._past) == (kept, past)
+    claims = world.tables["claims"]
+    for game, lines in enumerate(kept):
+        for line in lines:
+            number = int(line.partition(":")[0].removeprefix("Round "))
+            mine = (claims["game"] == game) & (claims["number"] == number)
+            speakers = {world.name_of(int(a)) for a in claims["speaker"][mine]}
+            assert all(name in line for name in speakers)
+            assert line.count(" accused ") + line.count(" defended ") == len(
+                set(zip(claims["speaker"][mine].tolist(), claims["claimed"][mine].tolist(), strict=True))
+            )
+
+
+def test_agents_are_shown_their_latest_notes_and_strategies() -> None:
+    seen: list[Any] = []
+
+    def note(persona: Any, view: Any, memory: Any, rng: Any) -> Any:
+        if view.seat == 0:
+            seen.append(view.notebook)
+        there = [s for s, is_there in enumerate(view.living) if is_there and s != view.seat]
+        strategy = f"plan {len(seen)}" if len(seen) % 2 else ""
+        entries = [decisions.Suspicion(player=view.first + s, suspicion=0.5) for s in there]
+        return Note(suspicion=entries, notes=f"note {len(seen)}", strategy=strategy)
+
+    world = World(rng=3, n_players=8, n_traitors=2, traitors="6,7", mind=mind(
+        Note=note, Vote=lambda p, view, m, r: Vote(target=view.first + (3 if view.seat == 1 else 1)),
+        Night=lambda p, view, m, r: decisions.Night(target=view.first + 2)))  # fmt: skip
+    advance(world, 2)
+    assert len(seen) == 5  # after the introductions, and twice a round
+    assert seen[0] == decisions.Notebook()
+    assert seen[4] == decisions.Notebook(notes=("note 2", "note 3", "note 4"), strategies=("plan 1", "plan 3"))
+    noted = [m for m in map(world.memory.get, range(len(world.memory))) if m.agent == 0 and m.kind == "plan"]
+    assert Counter(m.predicate for m in noted) == {"noted": 5, "planned": 3}
+
+
+def test_prompts_show_earlier_rounds_and_the_latest_strategies(spoken: Run) -> None:
+    later = spoken.calls.filter((pl.col("step") > 1) & (pl.col("purpose") != "Judge"))
+    assert later.height > 50
+    assert all('- "Round 1: ' in user for user in later["user"])
+    assert not spoken.calls.filter((pl.col("step") == 1) & pl.col("user").str.contains('- "Round 1: ')).height
+    assert later.filter(pl.col("user").str.contains("Your own latest strategies:")).height > 20
+
+
+def test_records_are_numbered_as_they_are_listed(spoken: Run) -> None:
+    """Numbers that ran through the whole society would tell how much was stored by others, in the meeting too."""
+    shown = 0
+    for user in spoken.calls["user"]:
+        listed = [int(i) for i in re.findall(r"^- \[(\d+)\] ", user, re.M)]
+        assert listed == list(range(1, len(listed) + 1))
+        shown += len(listed)
+    assert shown > 200
 
 
 def test_everybody_remembers_what_is_public() -> None:
@@ -365,33 +469,36 @@ def test_traits_that_are_not_read_change_nothing(trait: str) -> None:
     assert runs[0] == runs[1]
 
 
-def test_need_for_cognition_is_read() -> None:
-    def with_need(value: float) -> list[sw.Persona]:
-        return [
-            p.model_copy(
-                update={
-                    "traits": (
-                        *p.traits,
-                        p.traits[0].model_copy(update={"trait": "need for cognition", "value": value}),
-                    )
-                }
-            )
-            for p in people(300)
-        ]
+def with_need(person: sw.Persona, value: float) -> sw.Persona:
+    """Return the person with a need for cognition, on the scale from 1 to 5."""
+    score = person.traits[0].model_copy(update={"trait": "need for cognition", "value": value})
+    return person.model_copy(update={"traits": (*person.traits, score)})
 
-    low, high = (behaviour_of(World(rng=5, games=30, personas=with_need(v))) for v in (1.5, 4.5))
+
+def test_need_for_cognition_is_read() -> None:
+    low, high = (
+        behaviour_of(World(rng=5, games=30, personas=[with_need(p, value) for p in people(300)]))
+        for value in (1.5, 4.5)
+    )
     assert low["moves"] - high["moves"] > 0.05
-    assert rules.z_of(with_need(5.0)[0], "need for cognition") == 3.0
+    for person in people(5):
+        assert rules.z_of(person, "openness") == trait_z(person, "O")
+    assert rules.z_of(with_need(people(1)[0], 5.0), "need for cognition") == 3.0
     assert rules.z_of(None, "need for cognition") == 0.0
 
 
 def test_shuffled_personas_take_the_association_away() -> None:
     found = {}
+    cast = [
+        with_need(person, 1.0 + 4.0 * (i * 7 % 13) / 12) for i, person in enumerate(people(800))
+    ]  # fmt: skip
     for shuffles in (False, True):
-        world = World(rng=5, games=80, shuffle_personas=shuffles)
+        world = World(rng=5, games=80, personas=cast, shuffle_personas=shuffles)
         advance(world)
         found[shuffles] = findings(world)
-    for name, sign in (("trait_E_accuses", 1), ("trait_A_accuses", -1), ("trait_O_moves", -1)):
+    for name, sign in (
+        ("trait_E_accuses", 1), ("trait_A_accuses", -1), ("trait_O_moves", -1), ("trait_need_for_cognition_moves", -1),
+    ):  # fmt: skip
         true, control = found[False][f"traits.{name}"], found[True][f"traits.{name}"]
         assert sign * true.value > 4 * true.null_sd
         assert abs(control.value) < 4 / math.sqrt(control.n)

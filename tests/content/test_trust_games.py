@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -251,13 +252,23 @@ PEOPLE = sw.sample_population(200, 5)
 
 @pytest.mark.parametrize("endowment", [10, 44, 100])
 def test_the_constant_gives_the_human_mean_over_the_bank(endowment: int) -> None:
-    bank = rules.Bank(PEOPLE, endowment)
+    bank = rules.Bank(PEOPLE, endowment, np.random.default_rng)
     drive = rules.drive(rules.traits_of(PEOPLE))
     for game, share in (("trust", 0.597), ("dictator", 0.36)):
         risk = 0.3 if game == "trust" else 0.0
         mean, _ = rules.moments(drive + bank.constant[game] - risk, endowment)
         assert mean.mean() == pytest.approx(share * endowment, abs=1e-7)
     assert bank.offset("repeated_trust") == bank.offset("trust")
+
+
+def test_the_cost_of_risk_is_made_up_for_by_the_constant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """c is found with it, so that nothing that anybody does depends on it."""
+    before = rules.Bank(PEOPLE, 10, np.random.default_rng)
+    offset = before.offset("trust")
+    monkeypatch.setitem(rules.COEFFICIENTS, "risk", 1.0)
+    after = rules.Bank(PEOPLE, 10, np.random.default_rng)
+    assert after.constant["trust"] == pytest.approx(before.constant["trust"] + 0.7, abs=1e-8)
+    assert after.offset("trust") == pytest.approx(offset, abs=1e-8)
 
 
 def test_moments_are_those_of_the_rounded_beta() -> None:
@@ -534,13 +545,27 @@ def test_attributes_of_sampled_personas() -> None:
 def test_levels_nobody_has_and_values_nobody_knows() -> None:
     ages = (17, 18, 29, 30, 44, 45, 64, 90, None)
     people = [BASE.model_copy(update={"demographics": BASE.demographics.model_copy(update={"age": a})}) for a in ages]
-    assert attributes.ATTRIBUTES["age"].code(people).tolist() == [-1, 0, 0, 1, 1, 2, 2, 3, -1]
-    found = attributes.levels_of("age", people)
+    luck = np.random.default_rng(1)
+    assert attributes.ATTRIBUTES["age"].code(people, luck).tolist() == [-1, 0, 0, 1, 1, 2, 2, 3, -1]
+    found = attributes.levels_of("age", people, luck)
     assert found.labels == ("18 to 29", "30 to 44", "45 to 64")
     assert found.codes.tolist() == [-1, 0, 0, 1, 1, 2, 2, -1, -1]
     world = World(rng=1, n_agents=6, personas=twins(lambda i: {}, 6), study="consistency", attributes="age, openness")
     assert list(world.levels) == ["openness"]
     assert any(note.startswith("age: fewer than two levels") for note in world.notes)
+
+
+def test_who_is_alike_is_parted_by_chance_and_not_by_number() -> None:
+    people = twins(lambda i: {}, 30)
+    codes = [
+        World(rng=seed, n_agents=30, personas=people, study="consistency", attributes="openness")
+        .levels["openness"]
+        .codes
+        for seed in (1, 1, 2)
+    ]
+    assert np.bincount(codes[0]).tolist() == [10, 10, 10]
+    assert codes[0].tolist() == codes[1].tolist() != codes[2].tolist()
+    assert sorted(codes[0].tolist()) != codes[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -551,12 +576,12 @@ def test_levels_nobody_has_and_values_nobody_knows() -> None:
         ({"study": "consistency", "attributes": "religion"}, "no attribute 'religion'"),
         ({"study": "consistency", "strategies": "CTX"}, "no strategy 'CTX'"),
         ({"rules": "released_code", "rounds": 7}, "5 or 10"),
-        ({"mind": "always(2)"}, "share from 0 to 1"),
-        ({"mind": "always"}, "share from 0 to 1"),
+        ({"mind": "always(2)"}, "from 0 to 1; write always(0.3)"),
+        ({"mind": "always"}, "from 0 to 1; write always(0.3)"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ParameterError, match=words.replace("(", r"\(")) as caught:
+    with pytest.raises(ParameterError, match=re.escape(words)) as caught:
         World(rng=1, **options)
     assert "\n" not in str(caught.value)
 

@@ -147,9 +147,10 @@ def _traitors(names: set[str], user: str) -> dict[str, Any] | None:
         words = f"I keep thinking of {pick(WORDS, 'public', user)}, and of agent {accused[0] if accused else 'nobody'}."
         inner = f"Secretly I think of {pick(WORDS, 'inner', user)}."
         return {"public": words, "inner": inner, "accuses": accused, "defends": defended}
-    if names == {"suspicion", "notes"}:
+    if names == {"suspicion", "notes", "strategy"}:
         held = [{"player": i, "suspicion": round(draw("suspects", i, user), 2)} for i in alive]
-        return {"suspicion": held, "notes": f"Remember {pick(WORDS, 'note', user)}."}
+        plan = f"Next, {pick(WORDS, 'strategy', user)}." if draw("plans", user) < 0.5 else ""
+        return {"suspicion": held, "notes": f"Remember {pick(WORDS, 'note', user)}.", "strategy": plan}
     if names == {"target", "confidence"} and alive:
         return {"target": pick(alive, "vote", user), "confidence": round(draw("sure", user), 2)}
     if names == {"private", "proposes"}:
