@@ -80,6 +80,8 @@ def read_pairs(text: str, n: int, rounds: int, generations: int) -> Mapping[tupl
                 )
             busy[slot] = line
         found.setdefault(where[:2], {}).setdefault(where[2], {})[donor] = recipient
+    if not found:
+        raise ParameterError("pairs: the table has no row; leave it out, or list the pairs")
     for (generation, game, number), busy in seen.items():
         if left := sorted(set(range(n)) - set(busy)):
             raise ParameterError(f"pairs: {_words((generation, game, number))} leaves out slot {left[0]}")
@@ -115,6 +117,8 @@ def read_moves(text: str, n: int, rounds: int, generations: int) -> Mapping[tupl
             raise ParameterError(f"moves, line {line}: no action {action!r}; there are {', '.join(ACTIONS)}")
         found[key] = Entry(action, _share("moves", line, row["share"]))
         at[key] = line
+    if not found:
+        raise ParameterError("moves: the table has no row; leave it out, or list the moves")
     return found
 
 

@@ -175,11 +175,34 @@ class DonorGame(sw.World):
         self.restored()
         if "table" in self.mind_labels and not self.params.moves:
             raise ParameterError(NO_MOVES)
+        listed = {generation for generation, _ in self.given}
+        if listed and len(listed) < self.params.generations:
+            self.notes.append(
+                f"pairs: {len(listed)} of {self.params.generations} generations follow the table, the rest the schedule"
+            )
+        self.check_actions()
         for (generation, game), pairs in self.given.items():
             ordered = pairs.reshape(-1, 2)
             if len(np.unique(ordered, axis=0)) < len(ordered):
                 self.notes.append(f"pairs: in generation {generation}, game {game}, somebody gives to another twice")
                 break
+
+    def check_actions(self) -> None:
+        """Refuse a table of moves that does what this game does not allow.
+
+        Raises:
+            ParameterError: the action, and the parameter that allows it.
+        """
+        p = self.params
+        if not p.moves:
+            return
+        entries = read_moves(p.moves, p.n_agents, p.rounds, p.generations).values()
+        for action, name, is_on in (
+            ("punish", "punishment", p.punishment),
+            ("refuse", "partner_choice", p.partner_choice),
+        ):
+            if not is_on and any(entry.action == action for entry in entries):
+                raise ParameterError(f"moves: the table has {action!r}, which this game lacks; set {name}=true")
 
     def restored(self) -> None:
         p, now = self.params, self.globals

@@ -187,6 +187,11 @@ class TrustGames(sw.World):
         self.restored()
         missing = [name for name in self.named if name not in self.levels]
         self.notes += [f"{name}: fewer than two levels among these personas, left out" for name in missing]
+        if self.named and not self.levels:
+            raise ParameterError(
+                f"no attribute of {list(self.named)} has two levels among {self.params.n_agents} personas; "
+                "take more agents, or other attributes"
+            )
 
     def restored(self) -> None:
         p = self.params

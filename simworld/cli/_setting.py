@@ -28,7 +28,10 @@ class Setting(click.ParamType[tuple[str, Any]]):
             return name.strip(), text[1:]
         if text.startswith("@"):
             try:
-                return name.strip(), Path(text[1:]).read_text("utf-8")
+                said = Path(text[1:]).read_text("utf-8")
+                if not said.strip():
+                    self.fail(f"{value!r}: the file is empty", param, ctx)
+                return name.strip(), said
             except (OSError, UnicodeDecodeError) as error:
                 self.fail(
                     f"{value!r}: the file cannot be read: {error} (a text that begins with @ is @@...)", param, ctx

@@ -106,9 +106,6 @@ def _check(prepared: Prepared, run: Run, forked: Plan, change: Intervention) -> 
     society = prepared.society
     before = {name: value for each in run.plan.interventions for name, value in each.params.items()}
     society.changed_params({**before, **change.params})
-    society.check_change(
-        change.step, change.params, change.minds, [(cell.agent, cell.column, cell.value) for cell in change.cells]
-    )
     for label in change.minds.values():
         assert prepared.seating is not None
         society.mind_named(prepared.seating.mind(label, society))
@@ -165,6 +162,8 @@ def _try(run: Run, forked: Plan, change: Intervention) -> None:
     globals_json = next(step["globals"] for step in contents.steps() if step["step"] == done)
     try:
         put_back(trial, contents.streams(), done, globals_json)
+        cells = [(cell.agent, cell.column, cell.value) for cell in change.cells]
+        trial.society.check_change(change.step, change.params, change.minds, cells)
         trial.intervene()
     except SimworldError as error:
         raise ParameterError(f"{'; '.join(change.words())}: {error}") from None

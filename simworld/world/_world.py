@@ -624,6 +624,8 @@ class World(Remembering, mesa.Model):
     ) -> None:
         """Refuse what this scenario cannot have changed on its way; called before a fork is written.
 
+        The society is in the state of the last recorded step before the change, under the parameters of that moment.
+
         Args:
             step: completed steps at the change.
             params: parameters with new values.

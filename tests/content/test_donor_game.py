@@ -1354,3 +1354,17 @@ def test_rules_take_over_what_a_model_wrote(server: ModelServer, tmp_path: Path)
             parent[name] for name in ("alpha", "beta", "phi", "cap")
         ]
     assert run.verify()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"pairs": "generation,game,round,donor,recipient\n"}, "pairs: the table has no row"),
+        ({"moves": "generation,game,round,donor,share\n"}, "moves: the table has no row"),
+        ({"moves": "generation,game,round,donor,share,action\n1,1,1,0,0.5,punish\n"}, "set punishment=true"),
+        ({"moves": "generation,game,round,donor,share,action\n1,1,1,0,0,refuse\n"}, "set partner_choice=true"),
+    ],
+)
+def test_a_table_that_says_nothing_or_too_much_is_refused(params: dict[str, str], words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        World(rng=1, **params)
