@@ -106,7 +106,7 @@ def bench(size: Size) -> Report:
         Goal("share of the ideal, after start-up", ideal / steady, "", at_least=IDEAL_AT_LEAST),
         Goal("mesa.batch_run / sweep, start-up included", by_mesa / whole, "×", at_least=BATCH_RUN_AT_LEAST),
         Goal(f"peak memory of the parent, {many:,} runs", max(peak) / MB, "MB", at_most=PARENT_MB),
-        Goal("milliseconds a run of nothing", 1000 * (long - start) / many, "ms"),
+        Goal("milliseconds a run of nothing", 1000 * max(long - start, 0.0) / many, "ms"),
         Goal(f"report of {many:,} runs", page, "s", at_most=REPORT_S),
     ]
     report.notes.append(
