@@ -18,6 +18,7 @@ from simworld.cli._errors import clean
 from simworld.cli._runs import reference, shown
 from simworld.errors import SimworldError
 from simworld.observe import describe, meaning, observer, observer_names
+from simworld.scenario import find_lab
 
 if TYPE_CHECKING:
     import polars as pl
@@ -493,7 +494,8 @@ def campaign(out: Console, found: CampaignResults, folder: str) -> None:
         if frame.height > POINTS_SHOWN:
             out.print(_under(text(f"and {frame.height - POINTS_SHOWN:,} points more", "dim")))
     title(out, "next")
-    out.print(text(f"  simworld report {found.name}"), soft_wrap=True)
+    is_named = found.path.resolve().parent == find_lab().runs.resolve()
+    out.print(text(f"  simworld report {found.name if is_named else folder}"), soft_wrap=True)
     if failed:
         out.print(text("  the same command with --retry-failed"), soft_wrap=True)
 

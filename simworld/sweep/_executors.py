@@ -17,6 +17,8 @@ RUNS_A_WORKER = 200
 """Runs after which a worker process is replaced, so that a scenario that leaks memory cannot fill the machine;
 arbitrary: a new process costs about a second, half a percent of 200 short runs."""
 
+LEAVE_S = 2.0
+"""Seconds a worker has to end by itself when it is asked to; arbitrary."""
 ATTEMPTS = 2
 """How often a run that is alone must end its worker before it counts as failed; arbitrary. Once may be the machine's
 doing (out of memory, somebody's kill). When one worker of a pool dies, its neighbours' runs are lost with it."""
@@ -117,6 +119,8 @@ class Processes:
             except BrokenProcessPool:
                 is_broken = True
                 found.append(Lost(task, "its worker process died (killed, out of memory, or over its time)"))
+            except Exception as error:  # noqa: BLE001 - what cannot be sent back is a failure of that run
+                found.append(Outcome(task.key, "failed", f"{type(error).__name__}: {error}"))
         if is_broken:
             # One dead worker breaks the pool: what is under way is lost, and a new pool begins.
             for future, task in list(self._futures.items()):
@@ -138,7 +142,10 @@ class Processes:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.join()
+            process.join(LEAVE_S)
+            if process.is_alive():  # it does not hear; what it recorded survives
+                process.kill()
+                process.join()
 
 
 class Ray:
@@ -162,9 +169,8 @@ class Ray:
         self._ray: Any = ray
         self._is_own = not ray.is_initialized()
         if self._is_own:
-            where: dict[str, Any] = (
-                {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
-            )
+            here = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+            where: dict[str, Any] = {"address": address} if address else here
             try:
                 ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **where)
             except (ConnectionError, OSError, ValueError, RuntimeError) as error:
@@ -206,19 +212,28 @@ class Ray:
             self._ray.shutdown()
 
 
+def check_executor(name: str, workers: int | None) -> None:
+    """Refuse an executor that does not exist, or an impossible number of workers, before anything is written.
+
+    Raises:
+        CampaignError: what is wrong.
+    """
+    if workers is not None and (isinstance(workers, bool) or workers < 1):
+        raise CampaignError(f"workers = {workers!r} is no number of processes, 1 or more")
+    known = ["processes", "ray", "here"]
+    if name not in known and not name.startswith("ray:"):
+        raise CampaignError(f"no executor {name!r}{did_you_mean(name, known)}; there are {known}, and ray:ADDRESS")
+
+
 def executor(name: str, workers: int | None = None, options: Mapping[str, Any] | None = None) -> Executor:
     """Return an executor by name: ``processes``, ``ray`` or ``here``.
 
     Raises:
         CampaignError: there is none of this name, or it cannot be used.
     """
-    if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise CampaignError(f"workers = {workers!r} is no number of processes, 1 or more")
+    check_executor(name, workers)
     if name == "here":
         return Here()
     if name == "processes":
         return Processes(workers, **(options or {}))
-    if name == "ray" or name.startswith("ray:"):
-        return Ray(name.partition(":")[2] or None, workers)
-    known = ["processes", "ray", "here"]
-    raise CampaignError(f"no executor {name!r}{did_you_mean(name, known)}; there are {known}, and ray:ADDRESS")
+    return Ray(name.partition(":")[2] or None, workers)

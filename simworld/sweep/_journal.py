@@ -65,11 +65,17 @@ class Journal:
                 raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
         with _mapped(self.file):
             mode = "?mode=ro" if is_read_only else ""
-            self._db = sqlite3.connect(f"file:{self.file}{mode}", uri=True, isolation_level=None)
+            self._db = sqlite3.connect(f"{self.file.resolve().as_uri()}{mode}", uri=True, isolation_level=None)
             if not is_read_only:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.executescript(_TABLES)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether anything was ever written: not when a process died while making it."""
+        with _mapped(self.file):
+            return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is not None
 
     def close(self) -> None:
         """Close it."""

@@ -17,7 +17,7 @@ from simworld.run import Loaded, load_scenario, versions, write_whole
 from simworld.scenario import find_lab
 from simworld.sweep._campaign import SETTINGS, Campaign, checked, read_campaign
 from simworld.sweep._design import Point, call_of, points, seeds_of
-from simworld.sweep._executors import ATTEMPTS, Executor, Lost, executor
+from simworld.sweep._executors import ATTEMPTS, Executor, Lost, check_executor, executor
 from simworld.sweep._journal import Journal
 from simworld.sweep._results import CampaignResults, write_tables
 from simworld.sweep._sequential import next_replicates
@@ -198,6 +198,9 @@ def sweep(
         Interrupted: somebody asked to stop, too many runs failed, or the budget is spent; call it again to go on.
     """
     ready = campaign if isinstance(campaign, Plan) else plan(campaign, name, None if out is None else Path(out))
+    if isinstance(executor, str):
+        check_executor(executor, workers)
+    _check_folder(ready)
     with Journal(ready.folder) as journal:
         if freeze:
             journal.freeze(ready.campaign.digest(), ready.loaded.content_hash)
@@ -223,7 +226,20 @@ def missing_runs(ready: Plan, *, retry_failed: bool = False) -> int:
     if not (ready.folder / "campaign.sqlite").exists():
         return _Work(ready, None, retry_failed).missing
     with Journal(ready.folder, is_read_only=True) as journal:
-        return _Work(ready, journal, retry_failed).missing
+        return _Work(ready, journal if journal.has_tables else None, retry_failed).missing
+
+
+def _check_folder(ready: Plan) -> None:
+    """Refuse a folder that holds a campaign of another scenario, which would replace its tables."""
+    there = ready.folder / "campaign.json"
+    if not there.is_file():
+        return
+    try:
+        scenario = json.loads(there.read_text("utf-8"))["campaign"]["scenario"]
+    except (ValueError, KeyError, OSError):
+        return  # it is written anew
+    if scenario != ready.campaign.scenario:
+        raise CampaignError(f"{ready.folder} holds a campaign of {scenario!r}; give this one another name (--name)")
 
 
 def _executor(given: str | Executor, workers: int | None) -> Executor:
@@ -324,11 +340,16 @@ class _Work:
                 task = self._plan.task(point, replicate)
                 under_way[task.key] = point, replicate
                 crew.submit(task)
+            is_alone = len(under_way) == 1
             for found in crew.done(LOOK_EVERY_S):
-                outcome = self._given_up(found, len(under_way)) if isinstance(found, Lost) else found
+                outcome = self._given_up(found, is_alone) if isinstance(found, Lost) else found
                 if outcome is None:
                     self._suspects.append(under_way.pop(found.task.key))  # type: ignore[union-attr]
                     continue
+                if outcome.status == "stopped":
+                    raise Interrupted(
+                        f"stopped after {self.finished:,} of {self.planned:,} runs; call it again to go on"
+                    )
                 if outcome.key not in under_way:
                     continue  # of a run that was given to another worker meanwhile
                 point, _ = under_way.pop(outcome.key)
@@ -346,10 +367,10 @@ class _Work:
             return not under_way
         return bool(self._queue) and room > 0
 
-    def _given_up(self, lost: Lost, under_way: int) -> Outcome | None:
+    def _given_up(self, lost: Lost, is_alone: bool) -> Outcome | None:
         """Return the outcome of a run that ends its worker whenever it is alone; None when it is tried again."""
         key = lost.task.key
-        if under_way == 1:
+        if is_alone:
             self._lost[key] = self._lost.get(key, 0) + 1
         if self._lost.get(key, 0) < ATTEMPTS:
             return None

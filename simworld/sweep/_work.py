@@ -9,6 +9,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from simworld.errors import CampaignError, Interrupted, RunError, SimworldError, did_you_mean
+from simworld.errors import BudgetSpent, CampaignError, Interrupted, RunError, SimworldError, did_you_mean
 from simworld.run import Loaded, Run, execute, load_scenario, measured, prepare, resume, start_run
 from simworld.sweep._campaign import Measure
 
@@ -71,7 +72,7 @@ class Outcome:
 
     key: str
     status: str
-    """``done`` or ``failed``."""
+    """``done``, ``failed``, or ``stopped``: nothing is known of it, so it is not kept."""
     error: str = ""
     values: dict[str, float] = field(default_factory=dict)
     """What was measured, by column of the results."""
@@ -90,7 +91,8 @@ class TimedOut(RunError):
 
 
 @cache
-def _loaded(scenario: str) -> Loaded:
+def _loaded(scenario: str, content_hash: str) -> Loaded:
+    """Return the scenario with these files, loaded once in a process; with another hash it is looked at anew."""
     return load_scenario(scenario)
 
 
@@ -113,20 +115,25 @@ def work(task: Task) -> Outcome:
     began = time.perf_counter()
     try:
         with _at_most(task.timeout_s):
-            loaded = _loaded(task.scenario)
+            loaded = _loaded(task.scenario, task.content_hash)
             if loaded.content_hash != task.content_hash:
                 raise CampaignError(
                     f"the files of {task.scenario!r} are not those the campaign began with; call simworld sweep again"
                 )
             found = _recorded(task, loaded) if task.folder is not None else _measured(task, loaded)
     except Interrupted as error:
-        return Outcome(task.key, "failed", f"stopped: {error}", seconds=time.perf_counter() - began)
+        if not isinstance(error, BudgetSpent):
+            return Outcome(task.key, "stopped", str(error), seconds=time.perf_counter() - began)
+        why = str(error)
     except SimworldError as error:
-        return Outcome(task.key, "failed", str(error), seconds=time.perf_counter() - began)
-    except Exception as error:  # noqa: BLE001 - a scenario's own code runs here; the campaign goes on
-        return Outcome(task.key, "failed", f"{type(error).__name__}: {error}", seconds=time.perf_counter() - began)
-    values, series, rest = found
-    return Outcome(task.key, "done", "", values, series, **rest, seconds=time.perf_counter() - began)
+        why = str(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a scenario's own code; the campaign goes on
+        why = f"{type(error).__name__}: {error}"
+    else:
+        values, series, rest = found
+        return Outcome(task.key, "done", "", values, series, **rest, seconds=time.perf_counter() - began)
+    # What failed may have been paid for.
+    return Outcome(task.key, "failed", why, **_cost(task.folder), seconds=time.perf_counter() - began)
 
 
 type Found = tuple[dict[str, float], dict[str, list[float]], dict[str, Any]]
@@ -143,16 +150,25 @@ def _recorded(task: Task, loaded: Loaded) -> Found:
     if (folder / "manifest.json").exists():
         run = resume(folder, service=task.call.get("service"))
     else:
+        # A folder without a manifest was being made when its process died; nothing was asked or paid before.
+        shutil.rmtree(folder, ignore_errors=True)
         prepared = prepare(task.scenario, **task.call, loaded=loaded)
         execute(prepared, start_run(prepared, folder))
         run = Run(folder)
-    spent = run.manifest.get("spending", ())
-    cost = {
+    rest = {"digest": run.digest or "", "steps": run.steps, **_cost(task.folder)}
+    return (*read(run.metrics, run.findings, task.measures, task.series), rest)
+
+
+def _cost(folder: str | None) -> dict[str, Any]:
+    """Return what the models of a recorded run took, as far as its manifest says: dollars and tokens."""
+    try:
+        spent = Run(Path(folder)).manifest.get("spending", ()) if folder is not None else ()
+    except SimworldError:
+        spent = ()
+    return {
         "usd": float(sum((each["usd"] or 0.0) + each["lost_usd"] for each in spent)),
         "tokens": int(sum(each["input_tokens"] + each["output_tokens"] + each["lost_tokens"] for each in spent)),
     }
-    rest = {"digest": run.digest or "", "steps": run.steps, **cost}
-    return (*read(run.metrics, run.findings, task.measures, task.series), rest)
 
 
 def read(

@@ -375,3 +375,60 @@ def test_killed_at_random_moments_it_comes_to_the_same_tables(scenario: str, tmp
     time.sleep(1.0)
     left = subprocess.run(["pgrep", "-f", str(driver)], capture_output=True, text=True).stdout.split()
     assert left == []  # workers end when their parent does
+
+
+def test_a_half_made_run_folder_is_made_anew(scenario: str, tmp_path: Path) -> None:
+    said = campaign(scenario, record="runs", replicates=1, factors={"p": [0.5]})
+    ready = plan(said, out=tmp_path / "campaign")
+    folder = Path(ready.task(0, 0).folder or "")
+    folder.mkdir(parents=True)
+    (folder / "journal.sqlite").write_bytes(b"")
+    found = sw.sweep(said, executor="here", out=tmp_path / "campaign")
+    assert found.results["status"].to_list() == ["done"]
+
+
+def test_a_scenario_that_ends_its_process_politely_fails_alone(tmp_path: Path) -> None:
+    scenario = write_coin(tmp_path / "lab")
+    text = Path(scenario).read_text("utf-8")
+    Path(scenario).write_text(text.replace("os._exit(7)", "raise SystemExit(5)"), "utf-8")
+    trouble = {"params": {"trouble": "die", "p_trouble": 0.3}, "replicates": 2}
+    found = sw.sweep(campaign(scenario, **trouble), executor="here", out=tmp_path / "campaign")
+    assert found.results.filter(pl.col("status") == "failed")["error"].unique().to_list() == ["SystemExit: 5"]
+    assert found.done.height > 0
+
+
+def test_a_folder_of_another_scenario_is_refused(scenario: str, undisturbed: Path, tmp_path: Path) -> None:
+    other = write_coin(tmp_path / "other")
+    with pytest.raises(CampaignError, match="holds a campaign of"):
+        sw.sweep(campaign(other), executor="here", out=undisturbed)
+
+
+def test_odd_characters_in_a_path_are_a_path(scenario: str, tmp_path: Path) -> None:
+    for name in ("a#1", "a?b", "a%20c"):
+        found = sw.sweep(campaign(scenario, replicates=1), executor="here", out=tmp_path / name)
+        assert found.results.height == 6
+        assert {path.name for path in (tmp_path / name).iterdir()} >= {"campaign.sqlite", "results.parquet"}
+
+
+def test_a_journal_without_tables_is_an_empty_one(scenario: str, tmp_path: Path) -> None:
+    from simworld.sweep import missing_runs
+
+    (tmp_path / "campaign").mkdir()
+    (tmp_path / "campaign" / "campaign.sqlite").write_bytes(b"")
+    assert missing_runs(plan(campaign(scenario), out=tmp_path / "campaign")) == 24
+
+
+@pytest.mark.parametrize(("executor", "workers"), [("kubernetes", None), ("processes", 0)])
+def test_a_wrong_executor_writes_nothing(scenario: str, executor: str, workers: int | None, tmp_path: Path) -> None:
+    with pytest.raises(CampaignError):
+        sw.sweep(campaign(scenario), executor=executor, workers=workers, out=tmp_path / "campaign")
+    assert not (tmp_path / "campaign").exists()
+
+
+def test_a_scenario_that_changes_between_two_calls_of_one_process_is_run_anew(tmp_path: Path) -> None:
+    scenario = write_coin(tmp_path / "lab")
+    before = sw.sweep(campaign(scenario), executor="here", out=tmp_path / "campaign").results
+    text = Path(scenario).read_text("utf-8")
+    Path(scenario).write_text(text.replace("+ self.params.shift", "+ self.params.shift + 1.0"), "utf-8")
+    after = sw.sweep(campaign(scenario), executor="here", out=tmp_path / "campaign").results
+    assert (after["share"] - before["share"]).round(9).unique().to_list() == [1.0]
