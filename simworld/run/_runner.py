@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -184,8 +185,8 @@ def stop_requests(at_once: Callable[[], None] | None = None) -> Iterator[threadi
     ``at_once`` is called with the request: a step that waits for language models may take long, and is left.
     """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
+    if threading.current_thread() is not threading.main_thread() or multiprocessing.parent_process() is not None:
+        yield asked  # signals are the main thread's, and a worker's are its parent's
         return
     before: dict[int, Any] = {}
 

@@ -143,8 +143,9 @@ class Until(Record):
     """Adaptive replication: more replicates of a point until its mean is known well enough.
 
     The rule is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2021, arXiv 2103.06476),
-    valid however often one looks. It is asked after each replicate in the order of replicates, so the number of workers
-    changes nothing.
+    valid at every look as values grow many: after few of them, of a rare event or a skewed outcome, it may stop too
+    early, so give ``first`` accordingly. It is asked after ``first`` replicates and then after every five, in their
+    order, so the number of workers changes nothing.
     """
 
     metric: str
@@ -155,7 +156,7 @@ class Until(Record):
     """Replicates at which a point has enough anyway."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Coverage of the interval, whenever one stops."""
-    first: int = Field(10, ge=2)
+    first: int = Field(20, ge=2)
     """Replicates before the rule is first asked; the sequence is narrowest about there."""
 
 
@@ -282,6 +283,8 @@ class Campaign(Record):
                 raise ValueError(f"factor {min(extra)!r} is no component of this variance design; fix it")
         if self.until is not None and self.until.max_replicates < self.replicates:
             raise ValueError(f"until.max_replicates is below replicates = {self.replicates}")
+        if self.until is not None and not self.measures:
+            raise ValueError("until needs measures, of which it watches one; list them")
         if self.until is not None and kind in ("sobol", "morris", "variance"):
             raise ValueError(f"a {kind} design needs the same number of runs at every point; leave until out")
         names = [measure.column for measure in self.measures]

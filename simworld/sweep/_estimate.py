@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from simworld.errors import UsageError
 from simworld.run import Interval, prepare, rehearse
 from simworld.sweep._sweep import Plan
+from simworld.sweep._work import at_most
 
 PILOTS = 3
 """Points of the design that are tried: the first, the last, and one between; arbitrary."""
 PILOT_S = 2.0
 """Seconds a pilot may take in steps; arbitrary, longer runs are scaled up from what was done in it."""
+PILOT_LIMIT_S = 30.0
+"""Seconds after which a pilot is given up, however long its steps; arbitrary."""
 START_S = 3.0
 """Seconds a worker process takes until its first run: imports; measured, about 3 s on two cores."""
 
@@ -81,7 +84,8 @@ def estimate(ready: Plan, missing: int, workers: int) -> CampaignEstimate:
             seconds += [bound for one in found.models for bound in (one.seconds.low, one.seconds.high)]
         else:
             try:
-                seconds.append(_pilot(ready, call))
+                with at_most(min(campaign.stop.timeout_s or PILOT_LIMIT_S, PILOT_LIMIT_S)):
+                    seconds.append(_pilot(ready, call))
             except UsageError:
                 raise
             except Exception as error:  # noqa: BLE001 - the scenario's own; such a run will count as failed

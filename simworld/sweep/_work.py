@@ -114,7 +114,7 @@ def work(task: Task) -> Outcome:
     """Make one run; whatever goes wrong in it is its outcome."""
     began = time.perf_counter()
     try:
-        with _at_most(task.timeout_s):
+        with at_most(task.timeout_s):
             loaded = _loaded(task.scenario, task.content_hash)
             if loaded.content_hash != task.content_hash:
                 raise CampaignError(
@@ -216,7 +216,7 @@ def _number(value: Any) -> float:
 
 
 @contextlib.contextmanager
-def _at_most(seconds: float | None) -> Iterator[None]:
+def at_most(seconds: float | None) -> Iterator[None]:
     """End what is inside after so many seconds: by an exception where Python runs, else with its whole process."""
     if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
