@@ -15,7 +15,7 @@ from simworld.sweep._work import Outcome, Task, start_worker, work
 
 RUNS_A_WORKER = 200
 """Runs after which a worker process is replaced, so that a scenario that leaks memory cannot fill the machine;
-arbitrary: a new process costs about a second, half a percent of 200 short runs."""
+arbitrary: a new process costs about two seconds, as much as 200 runs of ten milliseconds."""
 
 LEAVE_S = 2.0
 """Seconds a worker has to end by itself when it is asked to; arbitrary."""

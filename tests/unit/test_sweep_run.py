@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -355,12 +356,14 @@ def test_killed_at_random_moments_it_comes_to_the_same_tables(scenario: str, tmp
     rng = np.random.default_rng(3)
     order = json.dumps({"campaign": said, "out": str(out)})
     progress = []
+    workers: set[int] = set()
     for k in range(20):
         process = subprocess.Popen([sys.executable, str(driver), order], stdout=subprocess.PIPE, cwd=Path.cwd())
         assert process.stdout is not None
         process.stdout.readline()  # it has begun
         time.sleep(float(rng.uniform(0.0, 4.0)))
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        workers |= {int(pid) for pid in children}
         if k % 3 == 0 and children:
             os.kill(int(children[-1]), signal.SIGKILL)  # a worker; the campaign goes on
             time.sleep(0.3)
@@ -373,7 +376,9 @@ def test_killed_at_random_moments_it_comes_to_the_same_tables(scenario: str, tmp
     sw.sweep({**said}, workers=1, out=out)
     assert_same(out, whole)
     time.sleep(1.0)
-    left = subprocess.run(["pgrep", "-f", str(driver)], capture_output=True, text=True).stdout.split()
+    left = [
+        pid for pid in workers if psutil.pid_exists(pid) and "spawn_main" in " ".join(psutil.Process(pid).cmdline())
+    ]
     assert left == []  # workers end when their parent does
 
 
