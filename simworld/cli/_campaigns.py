@@ -26,22 +26,29 @@ option = partial(click.option, show_envvar=True)
 @click.command(short_help="Run what is missing of a campaign.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @option("--name", metavar="NAME", help="Name of the campaign's folder in runs/; by default the file's.")
-@option("--workers", type=int, metavar="N", help="Processes that work on it.  [default: one a processor]")
+@option(
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Processes that work on it.  [default: what the file says, else one a processor]",
+)
 @option(
     "--executor",
     metavar="WHERE",
-    default="processes",
-    show_default=True,
-    help="Where runs are made: processes, ray, ray:ADDRESS, here.",
+    help="Where runs are made: processes, ray, ray:ADDRESS, here.  [default: what the file says, else processes]",
 )
 @option("--retry-failed", is_flag=True, help="Make runs that failed again.")
-@option("--freeze", is_flag=True, help="Write down plan, measures and stop rules before the first run.")
+@option(
+    "--freeze",
+    is_flag=True,
+    help="Write down plan, measures and stop rules before the first run; with --dry-run show what would be.",
+)
 @option("--dry-run", is_flag=True, help="Show what it would take; run nothing.")
 @option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The campaign's folder itself.")
 @option("--quiet", is_flag=True, help="Print the campaign's folder and nothing else.")
 def sweep(
-    file: Path, name: str | None, workers: int | None, executor: str, retry_failed: bool, freeze: bool, dry_run: bool,
-    out: Path | None, quiet: bool,
+    file: Path, name: str | None, workers: int | None, executor: str | None, retry_failed: bool, freeze: bool,
+    dry_run: bool, out: Path | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Run a campaign: what its file says is varied, as often as it says, on all processors.
 
@@ -54,30 +61,41 @@ def sweep(
     simworld report my
     """
     from simworld.cli import _progress, _runs, _tables
-    from simworld.sweep import estimate, missing_runs, plan
+    from simworld.sweep import check_budget, crew_of, estimate, missing_runs, plan
+    from simworld.sweep import freeze as freeze_plan
     from simworld.sweep import sweep as run_campaign
 
-    if not dry_run and executor == "here" and workers not in (None, 1):
-        raise UsageError("the executor 'here' is one process; leave --workers out")
     with _progress.waiting(f"planning {file.name}"):
         ready = plan(file, name, out)
+        where, workers = crew_of(ready.campaign, executor, workers)
+        if where == "here" and workers not in (None, 1):
+            raise UsageError("the executor 'here' is one process; leave --workers out")
         missing = missing_runs(ready, retry_failed=retry_failed)
-        used = 1 if executor == "here" else workers or os.cpu_count() or 1
-        expected = None if quiet or not missing else estimate(ready, missing, used)
+        used = 1 if where == "here" else workers or os.cpu_count() or 1
+        budget = ready.campaign.budget
+        is_limited = budget.usd is not None or budget.tokens is not None
+        expected = estimate(ready, missing, used) if missing and (is_limited or not quiet) else None
     console = _tables.console()
     if not quiet:
         _planned(console, ready, expected, missing)
+    if expected is not None:
+        check_budget(ready, expected)
+    if freeze and dry_run and not quiet:
+        _frozen(console, ready, "would be frozen")
     if dry_run:
         return
+    if freeze:
+        at = freeze_plan(ready)["at"]
+        if not quiet:
+            _frozen(console, ready, f"frozen at {at}")
     stop = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: _asked(stop))
     terminated = signal.signal(signal.SIGTERM, lambda *_: _asked(stop))
     try:
         with _progress.campaign(quiet=quiet) as report:
             found = run_campaign(
-                ready, executor=executor, workers=workers, retry_failed=retry_failed, freeze=freeze, progress=report,
-                stop=stop,
-            )  # fmt: skip
+                ready, executor=where, workers=workers, retry_failed=retry_failed, progress=report, stop=stop
+            )
     finally:
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGTERM, terminated)
@@ -86,6 +104,8 @@ def sweep(
         click.echo(found.path)
     else:
         _tables.campaign(console, found, _runs.shown(found.path))
+        for note in found.notes:
+            console.print(_tables.text(f"note: {note}"), soft_wrap=True)
     if failed:
         raise SystemExit(FAILED)
 
@@ -94,6 +114,19 @@ def _asked(stop: threading.Event) -> None:
     if stop.is_set():
         raise KeyboardInterrupt  # the second time nothing is waited for
     stop.set()
+
+
+def _frozen(out: Console, ready: Plan, when: str) -> None:
+    """Print what a pre-registration holds, and what of."""
+    from simworld.cli._tables import pairs, text
+
+    pairs(out, [
+        (when, ready.campaign.digest()),
+        ("covers", "factors, design, seed, replicates, steps, measures, stop rules, budget: all but title, executor, "
+         "workers"),
+        ("with files", f"{ready.files_hash} (of {', '.join([ready.campaign.scenario, *ready.named_files])})"),
+    ])  # fmt: skip
+    out.print(text(""))
 
 
 def _planned(out: Console, ready: Plan, expected: CampaignEstimate | None, missing: int) -> None:
@@ -106,6 +139,7 @@ def _planned(out: Console, ready: Plan, expected: CampaignEstimate | None, missi
         ("factors", "; ".join(f"{name}: {_levels(factor)}" for name, factor in campaign.factors.items()) or "none"),
         ("design", f"{campaign.design.kind}, {len(ready.points):,} points"),
         ("replicates", _replicates(campaign)),
+        ("outcome", _outcome(campaign)),
     ]
     if expected is None:
         rows.append(("missing", f"{missing:,} runs" if missing else "nothing: every run is there"))
@@ -143,6 +177,14 @@ def _replicates(campaign: Any) -> str:
         f"until the {until.confidence:.0%} interval of {until.metric} is at most {until.ci_width:g} wide, "
         f"{until.max_replicates} at most{common}"
     )
+
+
+def _outcome(campaign: Any) -> str:
+    if campaign.outcome:
+        return str(campaign.outcome)
+    if campaign.measures:
+        return f"{campaign.measures[0].column} (the first measure; outcome names another)"
+    return "the first column that is measured (list measures, or name an outcome)"
 
 
 def _span(interval: Interval) -> str:

@@ -58,12 +58,23 @@ class Recorder:
     has not acknowledged when the process dies is computed again. An error of its shows at the next `take` or `flush`.
     """
 
-    def __init__(self, plan: Plan, society: Any, observers: Sequence[Observer], sink: Sink) -> None:
+    def __init__(
+        self, plan: Plan, society: Any, observers: Sequence[Observer], sink: Sink, *, beside: bool = True
+    ) -> None:
+        """
+        Args:
+            plan: the run's plan.
+            society: what is run.
+            observers: what measures it.
+            sink: where steps go.
+            beside: whether a thread beside the society's does it; where nothing waits for a disk, as in a campaign of
+                short runs, handing over costs more than it gains.
+        """
         self._plan = plan
         self._society = society
         self._observers = observers
         self._sink = sink
-        self._writer = ThreadPoolExecutor(1, "simworld-recorder")
+        self._writer = ThreadPoolExecutor(1, "simworld-recorder") if beside else None
         self._behind: deque[Future[None]] = deque()
         self._failed = False
         self.events_chain = ""
@@ -85,9 +96,12 @@ class Recorder:
             for name, value in observer.observe(society).items():
                 measured[f"{observer.name}.{name}"] = plain(value)
         record = society.drain(state=checkpoint)
-        while len(self._behind) >= STEPS_BEHIND or (self._behind and self._behind[0].done()):
-            self._behind.popleft().result()
-        self._behind.append(self._writer.submit(self._write, record, checkpoint, measured))
+        if self._writer is None:
+            self._write(record, checkpoint, measured)
+        else:
+            while len(self._behind) >= STEPS_BEHIND or (self._behind and self._behind[0].done()):
+                self._behind.popleft().result()
+            self._behind.append(self._writer.submit(self._write, record, checkpoint, measured))
         self.metrics.append((t, measured))
         return measured
 
@@ -118,7 +132,8 @@ class Recorder:
 
     def close(self) -> None:
         """Let go of the thread; steps that wait are still written."""
-        self._writer.shutdown()
+        if self._writer is not None:
+            self._writer.shutdown()
 
     def conclude(self) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, str]]:
         """Return the metrics, the findings with their nulls, and the digest with its parts."""

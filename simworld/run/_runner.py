@@ -334,7 +334,7 @@ def measured(prepared: Prepared, progress: Progress | None = None) -> tuple[pl.D
     plan, society = prepared.plan, prepared.society
     if prepared.board is not None:
         raise RunError("what a language model answers is paid for and must be kept; record the run")
-    recorder = Recorder(plan, society, prepared.observers, Silence())
+    recorder = Recorder(plan, society, prepared.observers, Silence(), beside=False)
     try:
         recorder.take()
         while society.t < plan.steps and society.running:

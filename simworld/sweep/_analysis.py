@@ -20,8 +20,9 @@ import polars as pl
 
 from simworld.errors import CampaignError, did_you_mean
 from simworld.rng import derive_seed, stream
-from simworld.sweep._campaign import Campaign
+from simworld.sweep._campaign import Campaign, Until
 from simworld.sweep._design import problem, unit_sample
+from simworld.sweep._sequential import beyond, interval
 
 if TYPE_CHECKING:
     from simworld.sweep._results import CampaignResults
@@ -61,42 +62,80 @@ def means(
     factors: Sequence[str],
     measure: str,
     *,
-    confidence: float = CONFIDENCE,
+    confidence: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    until: Until | None = None,
 ) -> pl.DataFrame:
     """Return the mean of a measure at each combination of the factors' values, with its interval.
 
     The interval is the BCa bootstrap (Efron 1987, doi:10.1080/01621459.1987.10478410), the percentile bootstrap where
     BCa is undefined, and Student's above `BOOTSTRAP_UP_TO` values. With fewer than about ten values it is too narrow.
 
+    Where the number of replicates depended on what they gave, none of these covers as often as it says. Such
+    intervals are the confidence sequence's at the stop (see `Until`): the asymptotic one for measures other than the
+    rule's, and where a value lies outside the rule's bounds. Where k points are taken together, the interval is the
+    mean of theirs, each at 1 − (1 − confidence) / k (Bonferroni) and weighted by its number of runs: it is for the
+    mean of these points.
+
     Args:
         results: one row a run.
         factors: columns that make a point; none takes all runs together.
         measure: the column that was measured.
-        confidence: coverage, in (0, 1).
+        confidence: coverage, in (0, 1); by default that of ``until``, else `CONFIDENCE`.
         draws: bootstrap samples, at least 1.
         seed: of the bootstrap's streams.
+        until: the rule of adaptive replication that decided how many runs there are.
 
     Returns:
         The factors, in order of first appearance, and ``n`` (runs with a number), ``missing`` (runs without), ``mean``,
-        ``sd`` (sample standard deviation, NaN below two), ``low``, ``high`` (NaN below two).
+        ``sd`` (sample standard deviation, NaN below two), ``low``, ``high`` (NaN below two, and where an asymptotic
+        sequence has equal values only), ``method`` of the interval: ``bootstrap``, ``student``, ``sequence`` (exact),
+        ``asymptotic sequence``, or ``none``.
 
     Raises:
         CampaignError: a column that is not there, or a measure that is no number.
     """
+    if confidence is None:
+        confidence = CONFIDENCE if until is None else until.confidence
     check_interval(confidence, draws)
-    runs = _runs(results, factors, measure)
+    kept = [*factors, "point"] if until is not None and "point" in results.columns else factors
+    runs = _runs(results, kept, measure)
     groups = _groups(runs, factors)
     usable = [found[np.isfinite(found)] for _, found in groups]
-    bounds = _intervals_of_means(usable, confidence, draws, seed, ("analysis", "means", measure))
+    if until is None:
+        bounds = _intervals_of_means(usable, confidence, draws, seed, ("analysis", "means", measure))
+        methods = ["bootstrap" if len(x) <= BOOTSTRAP_UP_TO else "student" for x in usable]
+    else:
+        limits = until.bounds if until.metric == measure else None
+        if limits is not None and any(len(beyond(x, limits)) for x in usable):  # the campaign ended there
+            limits = None
+        rule = until.model_copy(update={"bounds": limits})
+        bounds = _stopped_intervals(runs, factors, rule, confidence)
+        methods = ["asymptotic sequence" if rule.bounds is None else "sequence"] * len(groups)
     rows = [
-        (*values, len(x), len(found) - len(x), _mean(x), _sd(x), *bound)
-        for (values, found), x, bound in zip(groups, usable, bounds, strict=True)
+        (*values, len(x), len(found) - len(x), _mean(x), _sd(x), *bound, "none" if math.isnan(bound[0]) else method)
+        for (values, found), x, bound, method in zip(groups, usable, bounds, methods, strict=True)
     ]
     schema: dict[str, Any] = {name: runs.schema[name] for name in factors}
-    schema |= {"n": pl.Int64, "missing": pl.Int64, **_floats("mean", "sd", "low", "high")}
+    schema |= {"n": pl.Int64, "missing": pl.Int64, **_floats("mean", "sd", "low", "high"), "method": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _stopped_intervals(runs: pl.DataFrame, factors: Sequence[str], until: Until, confidence: float) -> list[Interval]:
+    """Return the confidence sequence's interval of each combination of values, in order of first appearance."""
+    found: list[Interval] = []
+    whole = [runs] if runs.height else []
+    for rows in runs.partition_by(list(factors), maintain_order=True) if factors else whole:
+        parts = [rows] if "point" not in rows.columns else rows.partition_by("point", maintain_order=True)
+        values = [part[_VALUE].drop_nulls().to_numpy() for part in parts]
+        values = [x for x in values if len(x)]
+        of_each = 1.0 - (1.0 - confidence) / max(len(values), 1)
+        n = sum(map(len, values))
+        ends = [(len(x) / n, interval(x, until, of_each)) for x in values]
+        low, high = (sum(share * end[side] for share, end in ends) for side in (0, 1))
+        found.append((low, high) if n > 1 and math.isfinite(low) else (_NAN, _NAN))
+    return found
 
 
 def effects(
@@ -463,11 +502,12 @@ def summary(found: CampaignResults, measure: str | None = None) -> dict[str, Any
     if kind == "variance":
         attempt("variance", lambda: variance_card(campaign, results, chosen))
         return made
-    attempt("means", lambda: means(results, factors, chosen))
+    attempt("means", lambda: means(results, factors, chosen, until=campaign.until))
     if campaign.until is not None:
         notes.append(
-            "Replicates were added until the mean was known well enough; intervals here are those of a fixed number "
-            "of replicates, and the confidence sequence that stopped them is wider."
+            f"Replicates were added until the mean of {campaign.until.metric} was known well enough. Intervals of "
+            "means are the confidence sequence's, which hold whenever one stops; those of effects, and all p-values, "
+            "are for a fixed number of replicates and only a guide."
         )
     compared = _compared(found, notes)
     if compared:

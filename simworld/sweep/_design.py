@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simworld.errors import CampaignError
 from simworld.rng import derive_seed
 from simworld.sweep._campaign import Campaign, Draw, Factor, Span, Value
 
@@ -34,12 +35,7 @@ def points(campaign: Campaign) -> list[Point]:
 
 def _levels(factor: Factor) -> list[Value]:
     if isinstance(factor, Span):
-        assert factor.levels is not None
-        shares = np.linspace(0.0, 1.0, factor.levels)
-        found = [factor.at(float(u)) for u in shares]
-        if factor.integer:
-            found = [round(factor.low + float(u) * (factor.high - factor.low)) for u in shares]
-        return list(dict.fromkeys(found))
+        return factor.values()
     if isinstance(factor, Draw):
         raise AssertionError("a distribution has no levels; checked with the campaign")
     return list(factor)
@@ -110,9 +106,38 @@ def call_of(campaign: Campaign, point: Mapping[str, Value], params: frozenset[st
             call["models"] = [] if value in (None, "") else [value] if isinstance(value, str) else list(value)
         elif name in ("api_base", "prices"):
             call["service"][name] = value
+        elif name == "observers":
+            call["observers"] += [each for each in named(value) if each not in call["observers"]]
+        elif name == "seats":
+            call["seats"] = seats_of(value)
         else:
-            call[name] = value
+            call[name] = None if value == "" else value
     return {name: value for name, value in call.items() if value not in ({}, [], None)}
+
+
+def named(value: Any) -> list[str]:
+    """Return names from a text that separates them by commas, or from a list."""
+    parts = value.split(",") if isinstance(value, str) else [str(each) for each in value or ()]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def seats_of(value: Any) -> dict[str, str]:
+    """Return who has which mind: from a table, or from a text ``AGENT=MIND`` with several separated by commas.
+
+    Raises:
+        CampaignError: it is no such text, or an agent has two minds.
+    """
+    if isinstance(value, Mapping):
+        return {str(who): mind for who, mind in value.items()}
+    found: dict[str, str] = {}
+    for part in named(value):
+        who, _, mind = (piece.strip() for piece in part.rpartition("="))
+        if not who or not mind:
+            raise CampaignError(f"seats = {value!r:.80}: {part!r} is not AGENT=MIND, for example 3=null")
+        if who in found:
+            raise CampaignError(f"seats = {value!r:.80} gives agent {who!r} two minds; give it one")
+        found[who] = mind
+    return found
 
 
 def seeds_of(campaign: Campaign, point: Mapping[str, Value], replicate: int) -> dict[str, Any]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import Any
 
-from simworld.errors import UsageError
-from simworld.run import Interval, prepare, rehearse
+from simworld.errors import CampaignError, UsageError
+from simworld.run import Interval, Loaded, load_scenario, prepare, rehearse
+from simworld.sweep._executors import GUARD, IN_A_WORKER, MARK, UNGUARDED, _environment, _exit_code, refuse_import
+from simworld.sweep._journal import Journal
 from simworld.sweep._sweep import Plan
-from simworld.sweep._work import at_most
+from simworld.sweep._work import start_worker
 
 PILOTS = 3
 """Points of the design that are tried: the first, the last, and one between; arbitrary."""
 PILOT_S = 2.0
 """Seconds a pilot may take in steps; arbitrary, longer runs are scaled up from what was done in it."""
-PILOT_LIMIT_S = 30.0
-"""Seconds after which a pilot is given up, however long its steps; arbitrary."""
-START_S = 3.0
-"""Seconds a worker process takes until its first run: imports; measured, about 3 s on two cores."""
+LIMIT_S = 30.0
+"""Seconds after which a pilot is given up, however long its steps; arbitrary. A rehearsal, which goes through a run
+twice, has twice as long."""
+START_LIMIT_S = 120.0
+"""Seconds a worker process may take until it answers, its imports and the scenario's; arbitrary, two are usual."""
+NOTHING = Interval(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -37,24 +46,27 @@ class CampaignEstimate:
     tokens: Interval
     """Input and output tokens."""
     usd: Interval | None
-    """US dollars; None where a price is unknown."""
+    """US dollars; None where a price, or what is asked, is unknown."""
     has_model: bool
     notes: tuple[str, ...]
 
 
-def estimate(ready: Plan, missing: int, workers: int) -> CampaignEstimate:
+def estimate(ready: Plan, missing: int, workers: int, *, limit_s: float = LIMIT_S) -> CampaignEstimate:
     """Try a few points for a short while, and scale up.
 
-    Rules are run; language models are rehearsed, which asks nobody.
+    Rules are run; language models are rehearsed, which asks nobody. Both happen in a worker process, as they will in
+    the campaign: a point that ends its process, or does not come back, is a note and no end of this one.
 
     Args:
         ready: the campaign.
         missing: runs that are not there yet.
         workers: processes that will work on it.
+        limit_s: seconds after which a pilot is given up, and half of those of a rehearsal.
 
     Raises:
-        UsageError: a point cannot be run as it is.
+        UsageError: a point cannot be run as it is, or worker processes cannot be started.
     """
+    refuse_import()
     campaign = ready.campaign
     n = len(ready.points)
     least = n * campaign.replicates
@@ -64,49 +76,175 @@ def estimate(ready: Plan, missing: int, workers: int) -> CampaignEstimate:
         least = max(least, n * min(until.first, until.max_replicates))
     notes: list[str] = []
     seconds: list[float] = []
-    calls: list[Interval] = []
-    tokens: list[Interval] = []
-    usd: list[Interval | None] = []
+    tried: list[_Tried] = []
     has_model = False
-    for point in sorted({0, n // 2, n - 1})[:PILOTS]:
-        task = ready.task(point, 0)
-        call = dict(task.call)
-        if call.get("models"):
-            has_model = True
-            found = rehearse(campaign.scenario, **call)
-            notes += [note for note in found.notes if note not in notes]
-            calls.append(_sum([one.calls for one in found.models]))
-            tokens.append(
-                _sum([one.input_tokens for one in found.models] + [one.output_tokens for one in found.models])
-            )
-            costs = [one.usd for one in found.models if one.usd is not None]
-            usd.append(_sum(costs) if len(costs) == len(found.models) else None)
-            seconds += [bound for one in found.models for bound in (one.seconds.low, one.seconds.high)]
-        else:
+    worker = _Worker()
+    try:
+        for point in sorted({0, n // 2, n - 1})[:PILOTS]:
+            call = dict(ready.task(point, 0).call)
+            is_asking = bool(call.get("models"))
+            has_model |= is_asking
+            work, limit = (_rehearsal, 2 * limit_s) if is_asking else (_pilot, limit_s)
+            over = limit if campaign.stop.timeout_s is None or is_asking else min(campaign.stop.timeout_s, limit)
             try:
-                with at_most(min(campaign.stop.timeout_s or PILOT_LIMIT_S, PILOT_LIMIT_S)):
-                    seconds.append(_pilot(ready, call))
-            except UsageError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the scenario's own; such a run will count as failed
-                notes.append(f"point {point} fails: {type(error).__name__}: {error}")
+                found = worker.ask(over, work, campaign.scenario, call)
+            except TimeoutError:
+                notes.append(f"point {point} takes more than {over:g} s")
+                seconds += [] if is_asking else [over]
+            except BrokenProcessPool:
+                notes.append(f"point {point} ends its process")
+            else:
+                tried += [found] if not found.fault else []
+                notes += [f"point {point} fails: {found.fault}"] if found.fault else []
+                notes += [note for note in found.notes if note not in notes]
+                seconds += found.seconds
+    finally:
+        worker.end()
     share = missing / max(least, 1)
-    start = START_S if missing else 0.0
-    per_worker = missing / max(workers, 1)
-    low, high = (min(seconds, default=0.0), max(seconds, default=0.0))
-    scale = most / max(least, 1)
+    runs = Interval(missing, missing + most - least)
+    low, high = (
+        worker.start_s + count / max(workers, 1) * each
+        for count, each in ((runs.low, min(seconds, default=0.0)), (runs.high, max(seconds, default=0.0)))
+    )
+    calls, tokens = [each.calls for each in tried], [each.tokens for each in tried]
+    usd = [each.usd for each in tried if each.usd is not None]
     return CampaignEstimate(
-        Interval(least, most), missing, Interval(start + per_worker * low, start + per_worker * high * scale), workers,
-        _scaled(calls, missing, scale), _scaled(tokens, missing, scale),
-        None if any(each is None for each in usd) else _scaled([each for each in usd if each], missing, scale),
+        Interval(least, most), missing, Interval(low, high), workers, _scaled(calls, runs), _scaled(tokens, runs),
+        _scaled(usd, runs) if len(usd) == len(tried) and (tried or not has_model) else None,
         has_model, (*notes, *([] if share >= 1 else [f"{least - missing:,} runs are there already"])),
     )  # fmt: skip
 
 
-def _pilot(ready: Plan, call: dict[str, object]) -> float:
-    """Return how long a run of one point would take, seconds."""
+def check_budget(ready: Plan, found: CampaignEstimate) -> None:
+    """Refuse a budget that does not even pay the least that the missing runs are expected to take.
+
+    Raises:
+        CampaignError: says what is left, what is needed, and what to do.
+    """
+    budget = ready.campaign.budget
+    usd, tokens = 0.0, 0
+    if (ready.folder / "campaign.sqlite").exists():
+        with Journal(ready.folder, is_read_only=True) as journal:
+            usd, tokens = journal.spent() if journal.has_tables else (usd, tokens)
+    limits = [
+        ("tokens", budget.tokens, tokens, found.tokens, "{:,.0f}"),
+        ("usd", budget.usd, usd, found.usd, "${:,.2f}"),
+    ]
+    for name, limit, spent, needed, shown in limits:
+        if limit is not None and needed is not None and limit - spent < needed.low:
+            left, low, high = (shown.format(value) for value in (max(limit - spent, 0), needed.low, needed.high))
+            raise CampaignError(
+                f"budget.{name} = {limit:g} leaves {left} for {found.missing:,} missing runs, which are expected to "
+                f"take {low} to {high}; raise it, or run fewer"
+            )
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What one point took, or would take."""
+
+    seconds: list[float]
+    calls: Interval = NOTHING
+    tokens: Interval = NOTHING
+    usd: Interval | None = NOTHING
+    notes: tuple[str, ...] = ()
+    fault: str = ""
+
+
+class _Worker:
+    """One spawned process that tries points; when it dies or is given up, the next point gets a new one."""
+
+    def __init__(self) -> None:
+        self.start_s = 0.0
+        """Seconds until it can begin: imports, the scenario's too."""
+        self._pool: ProcessPoolExecutor | None = None
+
+    def ask(self, limit_s: float, work: Callable[..., _Tried], scenario: str, call: dict[str, Any]) -> _Tried:
+        """Return what came of one point.
+
+        Raises:
+            UsageError: the point cannot be run as it is, or a worker cannot be started.
+            TimeoutError: it took longer than ``limit_s`` seconds.
+            BrokenProcessPool: the process ended.
+        """
+        pool = self._pool or self._started(scenario)
+        try:
+            return pool.submit(work, scenario, call).result(limit_s)
+        except (TimeoutError, BrokenProcessPool):
+            self.end()
+            raise
+
+    def _started(self, scenario: str) -> ProcessPoolExecutor:
+        began = time.perf_counter()
+        # As a campaign's own workers are started.
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker, (os.getcwd(),))
+        self._pool = pool
+        try:
+            with _environment(
+                {**{name: os.environ.get(name, value) for name, value in IN_A_WORKER.items()}, MARK: "1"}
+            ):
+                answer = pool.submit(_import, scenario)
+            process = next(iter(pool._processes.values()))
+            # Were this end open here too, an answer cut off by the process's end would be waited for without end.
+            pool._result_queue._writer.close()  # type: ignore[attr-defined]
+            answer.result(START_LIMIT_S)
+        except BrokenProcessPool:
+            is_unguarded = _exit_code(process) == UNGUARDED
+            raise CampaignError(GUARD if is_unguarded else "a worker process ended at its start") from None
+        except (OSError, TimeoutError) as error:
+            raise CampaignError(f"a worker process cannot be started: {error or 'it does not answer'}") from error
+        self.start_s = time.perf_counter() - began
+        return pool
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            processes = list((getattr(pool, "_processes", None) or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()  # nothing is written there
+                process.join()
+
+
+def _import(scenario: str) -> None:
+    """Import what every run of a scenario needs."""
+    load_scenario(scenario)
+
+
+def _rehearsal(scenario: str, call: dict[str, Any]) -> _Tried:
+    """Return what a run of one point with language models would ask."""
+    try:
+        found = rehearse(scenario, **call)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the scenario's own; such a run will count as failed
+        return _Tried([], fault=str(error) or type(error).__name__)
+    costs = [one.usd for one in found.models if one.usd is not None]
+    return _Tried(
+        [bound for one in found.models for bound in (one.seconds.low, one.seconds.high)],
+        _sum([one.calls for one in found.models]),
+        _sum([one.input_tokens for one in found.models] + [one.output_tokens for one in found.models]),
+        _sum(costs) if len(costs) == len(found.models) else None,
+        tuple(found.notes),
+    )
+
+
+def _pilot(scenario: str, call: dict[str, Any]) -> _Tried:
+    """Return how long a run of one point would take."""
+    loaded = load_scenario(scenario)
     began = time.perf_counter()
-    prepared = prepare(ready.campaign.scenario, **call, loaded=ready.loaded)  # type: ignore[arg-type]
+    try:
+        return _Tried([_timed(scenario, call, loaded)])
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the scenario's own; such a run will count as failed
+        return _Tried([time.perf_counter() - began], fault=f"{type(error).__name__}: {error}")
+
+
+def _timed(scenario: str, call: dict[str, Any], loaded: Loaded) -> float:
+    began = time.perf_counter()
+    prepared = prepare(scenario, **call, loaded=loaded)
     made = time.perf_counter()
     society, steps = prepared.society, prepared.plan.steps
     while society.t < steps and society.running and time.perf_counter() - made < PILOT_S:
@@ -124,10 +262,10 @@ def _sum(intervals: Sequence[Interval]) -> Interval:
     return Interval(sum(each.low for each in intervals), sum(each.high for each in intervals))
 
 
-def _scaled(intervals: Sequence[Interval], runs: int, scale: float) -> Interval:
+def _scaled(intervals: Sequence[Interval], runs: Interval) -> Interval:
     """Return what so many runs take: between all like the cheapest pilot and all like the dearest."""
     if not intervals:
-        return Interval(0.0, 0.0)
+        return NOTHING
     return Interval(
-        runs * min(each.low for each in intervals), runs * scale * max(each.high for each in intervals)
+        runs.low * min(each.low for each in intervals), runs.high * max(each.high for each in intervals)
     )  # fmt: skip

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
-from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol
 
 from simworld.errors import CampaignError, did_you_mean
-from simworld.sweep._work import Outcome, Task, start_worker, work
+from simworld.sweep._work import Outcome, Task, cost_of, resident_mb, start_worker, weighed_work, work
 
-RUNS_A_WORKER = 200
-"""Runs after which a worker process is replaced, so that a scenario that leaks memory cannot fill the machine;
-arbitrary: a new process costs about two seconds, as much as 200 runs of ten milliseconds."""
-
+RECYCLE_MB = 512.0
+"""Mebibytes that a worker may grow by, after its first run, before a new process takes its place, so that a scenario
+that leaks memory cannot fill the machine; arbitrary: more than the caches of an honest scenario, and a new process
+costs two seconds."""
+RAY_RUNS_A_WORKER = 500
+"""Runs after which Ray replaces a worker; arbitrary. Ray itself ends workers when a machine's memory is short."""
+QUICK_S = 0.5
+"""Seconds up to which a run is quick: a worker then has its next run beside it, so that it waits for nothing; the next
+of a long one would only wait behind it while another worker has nothing to do. Arbitrary."""
 LEAVE_S = 2.0
-"""Seconds a worker has to end by itself when it is asked to; arbitrary."""
-ATTEMPTS = 2
-"""How often a run that is alone must end its worker before it counts as failed; arbitrary. Once may be the machine's
-doing (out of memory, somebody's kill). When one worker of a pool dies, its neighbours' runs are lost with it."""
+"""Seconds workers have to end by themselves when they are asked to; arbitrary."""
+ATTEMPTS = 3
+"""How often a run must end its worker before it counts as failed, and a worker must die at its start before the
+campaign stops; arbitrary. Once may be the machine's doing: out of memory, somebody's kill."""
+MOVES = 20
+"""How often a run may be lost with a machine, which is no fault of its own, before it counts as failed; arbitrary."""
+IN_A_WORKER = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""What a worker finds in its environment unless the user set it: there is a worker for every processor already."""
+MARK = "SIMWORLD_WORKER"
+"""In the environment of a worker process of ours."""
+UNGUARDED = 82
+"""Exit code of a worker in which the user's script began a campaign; any number that nobody else uses."""
+GUARD = (
+    "this script starts a campaign whenever it is imported, and worker processes import it; put the call under "
+    '`if __name__ == "__main__":`, or use executor="here"'
+)
 
 
 class Lost(NamedTuple):
@@ -29,6 +52,8 @@ class Lost(NamedTuple):
 
     task: Task
     why: str
+    is_own: bool = True
+    """Whether the run itself may have ended it; not when a whole machine was lost."""
 
 
 class Executor(Protocol):
@@ -76,76 +101,197 @@ class Here:
         """There is nothing to stop."""
 
 
-class Processes:
-    """Worker processes of this machine, spawned anew after so many runs."""
+class _Worker:
+    """One process, in a pool of its own: what dies with it is known exactly."""
 
-    def __init__(self, workers: int | None = None, runs_a_worker: int = RUNS_A_WORKER) -> None:
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self.pool = pool
+        self.process: BaseProcess | None = None
+        self.tasks: dict[Future[tuple[Outcome, float]], Task] = {}
+        """In order: the first is at work, the others wait."""
+        self.is_ready = False
+        """Whether it has imported everything."""
+        self.since = 0.0
+        """When the first task began, on the monotonic clock."""
+        self.first_mb: float | None = None
+        """Its memory after its first run."""
+
+
+class Processes:
+    """Worker processes of this machine; one that dies or grows too large is replaced by a new one."""
+
+    def __init__(self, workers: int | None = None, recycle_mb: float = RECYCLE_MB) -> None:
+        """
+        Args:
+            workers: processes; as many as there are processors when None.
+            recycle_mb: mebibytes a worker may grow by before it is replaced.
+        """
         self.workers = workers or os.cpu_count() or 1
-        self._runs_a_worker = runs_a_worker
-        self._pool: ProcessPoolExecutor | None = None
-        self._futures: dict[Future[Outcome], Task] = {}
+        self._recycle_mb = recycle_mb
+        self._crew: list[_Worker] = []
+        self._leaving: list[_Worker] = []
+        """Those that make their last run; others have their place."""
+        self._processes: list[BaseProcess] = []
+        """All that may be alive."""
+        self._news: queue.SimpleQueue[tuple[_Worker, Future[Any]]] = queue.SimpleQueue()
+        self._found: list[Outcome | Lost] = []
+        self._deep = 1
+        self._failed_starts = 0
 
     @property
     def room(self) -> int:
-        """Two runs a worker, so that none waits for its next."""
-        return 2 * self.workers - len(self._futures)
+        """One run a worker, and one that waits while runs are quick."""
+        return self._deep * self.workers - sum(len(worker.tasks) for worker in self._crew)
 
     def submit(self, task: Task) -> None:
-        """Give a task to the pool."""
-        if self._pool is None:
-            # Named: `import mesa` sets spawn for the whole process, and another library may set something else.
-            self._pool = ProcessPoolExecutor(
-                self.workers,
-                multiprocessing.get_context("spawn"),
-                start_worker,
-                max_tasks_per_child=self._runs_a_worker,
-            )
-        try:
-            self._futures[self._pool.submit(work, task)] = task
-        except BrokenProcessPool as error:
-            broken: Future[Outcome] = Future()
-            broken.set_exception(error)
-            self._futures[broken] = task
+        """Give a task to the worker that has least to do; workers are started as they are needed.
+
+        Raises:
+            CampaignError: worker processes cannot be started.
+        """
+        worker = min(self._crew, key=lambda one: len(one.tasks), default=None)
+        if worker is None or (worker.tasks and len(self._crew) < self.workers):
+            worker = self._start()
+        future: Future[tuple[Outcome, float]] | None = None
+        with contextlib.suppress(BrokenProcessPool):
+            future = worker.pool.submit(weighed_work, task)
+        if future is None:  # it died a moment ago
+            self._bury(worker)
+            self.submit(task)
+            return
+        if not worker.tasks:
+            worker.since = time.monotonic()
+        worker.tasks[future] = task
+        future.add_done_callback(lambda done: self._news.put((worker, done)))
 
     def done(self, timeout_s: float) -> list[Outcome | Lost]:
-        """Wait for the first outcomes."""
-        finished, _ = wait(self._futures, timeout_s, FIRST_COMPLETED)
-        found: list[Outcome | Lost] = []
-        is_broken = False
-        for future in finished:
-            task = self._futures.pop(future)
-            try:
-                found.append(future.result())
-            except BrokenProcessPool:
-                is_broken = True
-                found.append(Lost(task, "its worker process died (killed, out of memory, or over its time)"))
-            except Exception as error:  # noqa: BLE001 - what cannot be sent back is a failure of that run
-                found.append(Outcome(task.key, "failed", f"{type(error).__name__}: {error}"))
-        if is_broken:
-            # One dead worker breaks the pool: what is under way is lost, and a new pool begins.
-            for future, task in list(self._futures.items()):
-                if future.done() and not future.exception():
-                    found.append(future.result())
-                else:
-                    found.append(Lost(task, "its worker process died (killed, out of memory, or over its time)"))
-            self._futures.clear()
-            self.close()
+        """Wait for the first outcomes.
+
+        Raises:
+            CampaignError: worker processes cannot be started.
+        """
+        with contextlib.suppress(queue.Empty):
+            news = self._news.get(timeout=0.0 if self._found else timeout_s)
+            while True:
+                self._hear(*news)
+                news = self._news.get_nowait()
+        found, self._found = self._found, []
         return found
 
     def close(self) -> None:
         """Stop the workers."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        for worker in (*self._crew, *self._leaving):
+            worker.pool.shutdown(wait=False, cancel_futures=True)
+        self._crew, self._leaving = [], []
+        for process in self._processes:
             process.terminate()
-        for process in processes:
-            process.join(LEAVE_S)
+        until = time.monotonic() + LEAVE_S
+        for process in self._processes:
+            process.join(max(until - time.monotonic(), 0.0))
             if process.is_alive():  # it does not hear; what it recorded survives
                 process.kill()
                 process.join()
+        self._processes = []
+
+    def _start(self) -> _Worker:
+        # Named: `import mesa` sets spawn for the whole process, and another library may set something else.
+        context = multiprocessing.get_context("spawn")
+        variables = {name: os.environ.get(name, value) for name, value in IN_A_WORKER.items()}
+        try:
+            worker = _Worker(ProcessPoolExecutor(1, context, start_worker, (os.getcwd(),)))
+            with _environment({**variables, MARK: "1"}):
+                started = worker.pool.submit(resident_mb)
+        except OSError as error:
+            raise CampaignError(f"a worker process cannot be started: {error}; use fewer workers") from error
+        worker.process = next(iter(worker.pool._processes.values()))
+        # Were this end open here too, an answer that is cut off by its worker's death would be waited for without end.
+        worker.pool._result_queue._writer.close()  # type: ignore[attr-defined]
+        self._processes = [*(process for process in self._processes if process.is_alive()), worker.process]
+        self._crew.append(worker)
+        started.add_done_callback(lambda done: self._news.put((worker, done)))
+        return worker
+
+    def _hear(self, worker: _Worker, future: Future[Any]) -> None:
+        """Take what came of one future of a worker."""
+        if worker not in self._crew and worker not in self._leaving:
+            return  # it is buried, and its tasks with others
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            self._bury(worker)
+            return
+        if future not in worker.tasks:
+            worker.is_ready, self._failed_starts = True, 0
+            worker.since = time.monotonic()
+            return
+        if error is None:
+            outcome, memory_mb = future.result()
+            self._deep = 2 if outcome.seconds < QUICK_S else 1
+        else:  # what cannot be sent is a failure of that run
+            outcome, memory_mb = Outcome(worker.tasks[future].key, "failed", f"{type(error).__name__}: {error}"), 0.0
+        del worker.tasks[future]
+        worker.since = time.monotonic()
+        self._found.append(outcome)
+        if worker.first_mb is None:
+            worker.first_mb = memory_mb
+        if worker in self._crew and memory_mb - worker.first_mb > self._recycle_mb:
+            self._crew.remove(worker)
+            self._leaving.append(worker)
+        if worker in self._leaving and not worker.tasks:
+            self._leaving.remove(worker)
+            worker.pool.shutdown(wait=False)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Give what a dead worker had to others, except the run that was at work."""
+        (self._crew if worker in self._crew else self._leaving).remove(worker)
+        assert worker.process is not None
+        code = _exit_code(worker.process)
+        tasks = list(worker.tasks.values())
+        if not worker.is_ready:
+            self._failed_starts += 1
+            if code == UNGUARDED:
+                raise CampaignError(GUARD)
+            if self._failed_starts >= ATTEMPTS or (code is not None and code > 0):
+                raise CampaignError(
+                    f"a worker process ended at its start{_how(code)}; what it said is above, if it said anything"
+                )
+        elif tasks:
+            lost = tasks.pop(0)
+            if lost.timeout_s is not None and (took := time.monotonic() - worker.since) >= lost.timeout_s:
+                why = f"it took longer than timeout_s = {lost.timeout_s:g}, and its process had to be ended"
+                self._found.append(Outcome(lost.key, "failed", why, **cost_of(lost.folder), seconds=took))
+            else:
+                self._found.append(Lost(lost, f"its worker process died{_how(code)}"))
+        for task in tasks:
+            self.submit(task)
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    """Return the exit code of a process that is dying, negative for a signal; None when it takes too long."""
+    until = time.monotonic() + LEAVE_S
+    while process.exitcode is None and time.monotonic() < until:  # another thread may be about to learn it
+        time.sleep(0.002)
+    return process.exitcode
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return ""
+    return f" (exit code {code})" if code >= 0 else f" (signal {-code}{', or out of memory' if code == -9 else ''})"
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, for processes that are started inside: they read them when they import."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class Ray:
@@ -171,13 +317,15 @@ class Ray:
         if self._is_own:
             here = {"address": "local", "num_cpus": workers, "include_dashboard": False}
             where: dict[str, Any] = {"address": address} if address else here
+            variables = {name: os.environ.get(name, value) for name, value in IN_A_WORKER.items()}
             try:
-                ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **where)
+                with _environment(variables), _own_signals():
+                    ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **where)
             except (ConnectionError, OSError, ValueError, RuntimeError) as error:
                 raise CampaignError(f"Ray cannot be reached at {address!r}: {error}") from error
         self.workers = workers or int(self._ray.cluster_resources().get("CPU", 1))
         # What is lost with a worker or a machine is given back as lost: the campaign says how it is tried again.
-        self._work = ray.remote(num_cpus=1, max_retries=0, max_calls=RUNS_A_WORKER)(work)
+        self._work = ray.remote(num_cpus=1, max_retries=0, max_calls=RAY_RUNS_A_WORKER)(_work_in)
         self._tasks: dict[Any, Task] = {}
 
     @property
@@ -187,7 +335,7 @@ class Ray:
 
     def submit(self, task: Task) -> None:
         """Give a task to the cluster."""
-        self._tasks[self._work.remote(task)] = task
+        self._tasks[self._work.remote(os.getcwd(), task)] = task
 
     def done(self, timeout_s: float) -> list[Outcome | Lost]:
         """Wait for the first outcomes."""
@@ -195,12 +343,19 @@ class Ray:
             return []
         ready, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=timeout_s)
         found: list[Outcome | Lost] = []
+        errors = self._ray.exceptions
         for reference in ready:
             task = self._tasks.pop(reference)
             try:
                 found.append(self._ray.get(reference))
-            except self._ray.exceptions.RayError as error:
-                found.append(Lost(task, f"its worker died: {type(error).__name__}"))
+            except errors.RayTaskError as error:  # raised in the worker, which lives
+                cause = error.cause if error.cause is not None else error
+                found.append(Outcome(task.key, "failed", f"{type(cause).__name__}: {cause}"))
+            except errors.LocalRayletDiedError as error:
+                raise CampaignError("Ray has ended on this machine; call it again to go on") from error
+            except errors.RayError as error:
+                is_own = not isinstance(error, errors.NodeDiedError)
+                found.append(Lost(task, f"its worker process died ({type(error).__name__})", is_own))
         return found
 
     def close(self) -> None:
@@ -210,6 +365,37 @@ class Ray:
         self._tasks.clear()
         if self._is_own:
             self._ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put this process's answer to SIGTERM back, which Ray replaces by its own."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if is_main and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _work_in(folder: str, task: Task) -> Outcome:
+    """Make a run where its relative paths, of the scenario and of files, mean what they mean to who asked for it."""
+    if os.path.isdir(folder):  # a machine without it can still make runs that name no files
+        os.chdir(folder)
+    return work(task)
+
+
+def refuse_import() -> None:
+    """Refuse to begin a campaign in a process that is being started, and for that imports the script of its parent.
+
+    Raises:
+        CampaignError: the script has no guard.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        if MARK in os.environ:  # a worker of a campaign: its parent tells the user, once
+            raise SystemExit(UNGUARDED)
+        raise CampaignError(GUARD)
 
 
 def check_executor(name: str, workers: int | None) -> None:

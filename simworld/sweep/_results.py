@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,26 +11,42 @@ from typing import Any
 
 import polars as pl
 
-from simworld.errors import CampaignError, did_you_mean
-from simworld.run import Run, load_run, write_whole
+from simworld.errors import CampaignError, StorageError, did_you_mean
+from simworld.run import Run, load_run
 from simworld.scenario import find_lab
-from simworld.sweep._campaign import Campaign, checked
-from simworld.sweep._journal import Journal, chunks
+from simworld.sweep._campaign import OWN, Campaign, checked
+from simworld.sweep._journal import Journal, chunks, reading
 
-AT_ONCE = 2_000
-"""Runs whose outcomes are held in memory at once while tables are written; arbitrary, a few megabytes."""
+AT_ONCE = 500
+"""Runs whose outcomes are held as Python objects at once while tables are made; arbitrary, a few megabytes."""
 
-OWN = ("point", "replicate", "key", "status", "error", "digest", "steps_done", "usd", "tokens")
+STATE = "simworld.state"
+"""Key of a table's metadata: which state of the journal it shows."""
 
 
 def write_tables(
     folder: Path, points: Sequence[Mapping[str, Any]], tasks: Iterable[tuple[int, int, str]], journal: Journal
 ) -> None:
-    """Write ``results.parquet``, one row a run in order of point and replicate, and ``series.parquet``."""
+    """Write ``series.parquet``, then ``results.parquet``, one row a run in order of point and replicate."""
+    table, course = make_tables(points, tasks, journal)
+    state = journal.state(points)
+    # The results come last: where they show the journal's state, the series do.
+    if course.height:
+        _write(folder / "series.parquet", course, state)
+    else:
+        (folder / "series.parquet").unlink(missing_ok=True)
+    _write(folder / "results.parquet", table, state)
+
+
+def make_tables(
+    points: Sequence[Mapping[str, Any]], tasks: Iterable[tuple[int, int, str]], journal: Journal
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the results and the series of the runs of a plan that are there."""
     parts: list[pl.DataFrame] = []
     courses: list[pl.DataFrame] = []
     for some in chunks(tasks, AT_ONCE):
         rows: list[dict[str, Any]] = []
+        course: dict[str, list[float]] = {}
         for (point, replicate, key), found in zip(some, journal.outcomes([key for *_, key in some]), strict=True):
             if found is None:
                 continue
@@ -37,10 +54,13 @@ def write_tables(
                 point, replicate, key, found.status, found.error, found.digest, found.steps, found.usd, found.tokens,
             ), strict=True))  # fmt: skip
             rows.append({**own, **{f"value:{name}": value for name, value in found.values.items()}})
-            if found.series:
-                course = pl.DataFrame(found.series).with_columns(pl.col("step").cast(pl.Int32))
-                ids = (pl.lit(point, pl.Int32).alias("point"), pl.lit(replicate, pl.Int32).alias("replicate"))
-                courses.append(course.select(*ids, pl.all()))
+            if found.series:  # the same names in every run: they are part of its key
+                n = len(found.series["step"])
+                ids: dict[str, list[float]] = {"point": [point] * n, "replicate": [replicate] * n}
+                for name, values in (ids | found.series).items():
+                    course.setdefault(name, []).extend(values)
+        if course:
+            courses.append(pl.DataFrame(course).with_columns(pl.col("point", "replicate", "step").cast(pl.Int32)))
         if rows:
             names = list(dict.fromkeys(name for row in rows for name in row))
             columns = {name: [row.get(name) for row in rows] for name in names}
@@ -54,11 +74,8 @@ def write_tables(
     shown = {name: name if plain in taken else plain for name, plain in shown.items()}
     table = table.join(factors, on="point", how="left", maintain_order="left")
     order = ["point", "replicate", *(c for c in factors.columns if c != "point"), *OWN[2:], *measured]
-    _write(folder / "results.parquet", table.select(order).rename(shown))
-    if courses:
-        _write(folder / "series.parquet", pl.concat(courses, how="diagonal"))
-    else:
-        (folder / "series.parquet").unlink(missing_ok=True)
+    results = table.select(order).rename(shown)
+    return results, pl.concat(courses) if courses else pl.DataFrame()
 
 
 def _types(names: Sequence[str]) -> dict[str, Any]:
@@ -85,12 +102,17 @@ def _factors(points: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _write(path: Path, frame: pl.DataFrame) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd")
-    write_whole(path, buffer.getvalue())
+def _write(path: Path, frame: pl.DataFrame, state: str) -> None:
+    # Straight to the disk: as bytes in memory a long campaign's series would be there twice.
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        frame.write_parquet(temporary, compression="zstd", metadata={STATE: state})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error}; free space or permissions, then call it again") from error
 
 
 def is_campaign(named: str | Path) -> bool:
@@ -116,13 +138,20 @@ def load_campaign(campaign: str | Path) -> CampaignResults:
 
 
 class CampaignResults:
-    """What a campaign has given so far. Reading it changes nothing in its folder."""
+    """What a campaign has given so far. Reading it changes nothing in its folder.
+
+    Tables that do not show what is in the journal, of a campaign that is under way or was killed, are computed from it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         """Folder of the campaign."""
         try:
-            self.manifest: dict[str, Any] = json.loads((path / "campaign.json").read_text("utf-8"))
+            said = json.loads((path / "campaign.json").read_text("utf-8"))
+            if (path / "campaign.sqlite").is_file():
+                # Both are the same but for the moment in which a new plan is written down.
+                said = reading(path, lambda journal: journal.manifest()) or said
+            self.manifest: dict[str, Any] = said
             self.campaign: Campaign = checked(self.manifest["campaign"], str(path / "campaign.json"))
         except (OSError, ValueError, KeyError) as error:
             raise CampaignError(f"{path / 'campaign.json'} cannot be read: {error}") from error
@@ -146,16 +175,36 @@ class CampaignResults:
     @cached_property
     def results(self) -> pl.DataFrame:
         """One row a run, in order of point and replicate: factors, status, digest, cost, and what was measured."""
-        try:
-            return pl.read_parquet(self.path / "results.parquet")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise CampaignError(f"{self.path / 'results.parquet'} cannot be read: {error}; call sweep again") from error
+        return self._table("results.parquet") if self._is_written_down else self._computed[0]
 
     @cached_property
     def series(self) -> pl.DataFrame:
         """The course of the wanted metrics: point, replicate, step, one column a metric; empty when none was wanted."""
-        file = self.path / "series.parquet"
-        return pl.read_parquet(file) if file.is_file() else pl.DataFrame()
+        if not self._is_written_down:
+            return self._computed[1]
+        return self._table("series.parquet") if (self.path / "series.parquet").is_file() else pl.DataFrame()
+
+    def _table(self, name: str) -> pl.DataFrame:
+        try:
+            # As bytes: a table that is mapped would change under a reader's hands.
+            return pl.read_parquet((self.path / name).read_bytes())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise CampaignError(f"{self.path / name} cannot be read: {error}; call sweep again") from error
+
+    @cached_property
+    def _is_written_down(self) -> bool:
+        """Whether the tables show what is in the journal; without one they are all there is."""
+        if not (self.path / "campaign.sqlite").is_file():
+            return True
+        try:
+            shown = pl.read_parquet_metadata(self.path / "results.parquet").get(STATE)
+        except (OSError, pl.exceptions.PolarsError):
+            return False
+        return shown == reading(self.path, lambda journal: journal.state(self.points))
+
+    @cached_property
+    def _computed(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return reading(self.path, lambda journal: make_tables(self.points, journal.tasks(), journal))
 
     @property
     def done(self) -> pl.DataFrame:
@@ -170,27 +219,57 @@ class CampaignResults:
 
     @property
     def outcome(self) -> str:
-        """The measure that is looked at first.
+        """The measure that is looked at first: the campaign's outcome, else its first measure, else the first column.
+
+        `notes` say when the outcome that the campaign names was not measured, and another is taken.
 
         Raises:
             CampaignError: nothing was measured.
         """
         measures = self.measures
         wanted = self.campaign.outcome or (self.campaign.measures[0].column if self.campaign.measures else "")
-        if wanted in measures:
-            return wanted
+        for name in (wanted, f"value:{wanted}"):  # as a column is called whose name is also a factor's
+            if name in measures:
+                return name
         if not measures:
             raise CampaignError(f"{self.path} has no measured run yet; call simworld sweep")
         return measures[0]
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What happened to the campaign: ``calls``, ``frozen``, ``seconds`` of each finished run, ``spent``."""
-        with Journal(self.path, is_read_only=True) as journal:
-            return {
-                "calls": journal.calls(), "frozen": journal.frozen(), "seconds": journal.seconds(),
-                "spent": journal.spent(),
-            }  # fmt: skip
+        """What happened to the campaign.
+
+        ``calls`` (``ended`` is empty for one that is under way or was killed), ``frozen``, ``seconds`` of each
+        finished run, ``spent`` in dollars and tokens, ``planned_at``: runs of the plan by point, and ``versions``: how
+        many runs of the plan were made by which.
+        """
+        return reading(self.path, lambda journal: {
+            "calls": journal.calls(), "frozen": journal.frozen(), "seconds": journal.seconds(),
+            "spent": journal.spent(), "planned_at": journal.planned_at(), "versions": journal.versions(),
+        })  # fmt: skip
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before believing the results, a sentence each."""
+        found = []
+        wanted, measures = self.campaign.outcome, self.measures
+        if wanted and measures and not {wanted, f"value:{wanted}"} & set(measures):
+            found.append(
+                f"outcome = {wanted!r} was not measured{did_you_mean(wanted, measures)}; {self.outcome!r} is looked at "
+                f"instead; there are {measures}"
+            )
+        versions = self.record["versions"] if (self.path / "campaign.sqlite").is_file() else []
+        if len(versions) > 1:
+            names = sorted({name for _, said in versions for name in said})
+            differ = [name for name in names if len({said.get(name) for _, said in versions}) > 1]
+            parts = [
+                f"{n:,} with {', '.join(f'{name} {said.get(name, "unknown")[:12]}' for name in differ)}"
+                for n, said in versions
+            ]
+            found.append(
+                f"runs were made by different versions: {'; '.join(parts)}; with a new --name one version makes all"
+            )
+        return found
 
     def summary(self, measure: str | None = None) -> dict[str, Any]:
         """Every analysis that fits the design, of one measure, `outcome` by default: `simworld.sweep.summary`."""
@@ -202,6 +281,7 @@ class CampaignResults:
         """Mean of a measure at each point, with its interval: `simworld.sweep.means`."""
         from simworld.sweep._analysis import means
 
+        named = {"until": self.campaign.until, **named}
         return means(self.results, self.factors, measure or self.outcome, **named)
 
     def effects(self, measure: str | None = None, **named: Any) -> pl.DataFrame:
@@ -252,12 +332,13 @@ class CampaignResults:
             raise CampaignError(f'{self.name} keeps only what is measured; set record = "runs" to keep runs')
         if not rows.height:
             raise CampaignError(f"{self.name} has no run of point {point}, replicate {replicate}")
-        for folder in sorted((self.path / "runs").iterdir()):
-            found = load_run(folder)
-            if found.digest == rows["digest"][0]:
-                return found
-        raise CampaignError(f"the folder of point {point}, replicate {replicate} is gone from {self.path / 'runs'}")
+        name = reading(self.path, lambda journal: journal.folder_of(point, replicate))
+        folder = self.path / "runs" / name
+        if not name or not (folder / "manifest.json").is_file():
+            raise CampaignError(f"the folder of point {point}, replicate {replicate} is gone from {folder.parent}")
+        return load_run(folder)
 
     def __repr__(self) -> str:
         n, failed = self.results.height, self.results.height - self.done.height
-        return f"simworld campaign {self.name}: {len(self.points)} points, {n} runs, {failed} failed ({self.path})"
+        said = f"simworld campaign {self.name}: {len(self.points)} points, {n} runs, {failed} failed ({self.path})"
+        return "\n".join([said, *(f"note: {note}" for note in self.notes)])

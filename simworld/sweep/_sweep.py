@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from simworld.errors import CampaignError, Interrupted, did_you_mean
-from simworld.run import Loaded, load_scenario, versions, write_whole
+from simworld.errors import BudgetSpent, CampaignError, Interrupted, SimworldError, UsageError, did_you_mean
+from simworld.memory import MemorySettings
+from simworld.mind.llm import Asking
+from simworld.observe import observer
+from simworld.run import Loaded, Run, load_scenario, versions, write_whole
 from simworld.scenario import find_lab
 from simworld.sweep._campaign import SETTINGS, Campaign, checked, read_campaign
 from simworld.sweep._design import Point, call_of, points, seeds_of
-from simworld.sweep._executors import ATTEMPTS, Executor, Lost, check_executor, executor
+from simworld.sweep._executors import ATTEMPTS, MOVES, Executor, Lost, check_executor, executor, refuse_import
+from simworld.sweep._files import Files
 from simworld.sweep._journal import Journal
 from simworld.sweep._results import CampaignResults, write_tables
 from simworld.sweep._sequential import next_replicates
-from simworld.sweep._work import Outcome, Task
-from simworld.world import World
+from simworld.sweep._work import Outcome, Task, cost_of
+from simworld.world import World, checked_params
 
 LOOK_EVERY_S = 0.5
 """Seconds between looks at whether somebody asked to stop; arbitrary."""
@@ -61,7 +67,22 @@ class Plan:
     points: list[Point]
     calls: list[dict[str, Any]]
     """By point, without seeds."""
+    files: list[dict[str, str]]
+    """By point: the sha256 of the files that its call names."""
+    named_files: dict[str, str] = field(default_factory=dict)
+    """The same by the files' names, for the folder."""
     budget_a_run: tuple[float | None, int | None] = (None, None)
+    """What each run that is missing may cost."""
+    begun: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """What runs that are made again, or taken on, have cost already, by the name of their folder."""
+
+    @property
+    def files_hash(self) -> str:
+        """The sha256 of the scenario's files, and of those that calls name where there are any."""
+        if not self.named_files:
+            return self.loaded.content_hash
+        said = json.dumps([self.loaded.content_hash, self.named_files], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def task(self, point: int, replicate: int) -> Task:
         """Return one run."""
@@ -70,18 +91,20 @@ class Plan:
         call = {**self.calls[point], **own}
         if "seeds" in self.calls[point] and "seeds" in own:
             call["seeds"] = {**self.calls[point]["seeds"], **own["seeds"]}
-        usd, tokens = self.budget_a_run
-        limits = {"budget_usd": usd, "max_tokens_total": tokens}
-        if said := {name: value for name, value in limits.items() if value is not None}:
-            call["service"] = {**call.get("service", {}), **said}
         made = Task(
             point, replicate, campaign.scenario, self.loaded.content_hash, call, campaign.measures, campaign.series,
-            None, campaign.stop.timeout_s,
+            None, campaign.stop.timeout_s, self.files[point],
         )  # fmt: skip
         if campaign.record == "metrics":
             return made
-        folder = str(self.folder / "runs" / made.run_key)
-        return replace(made, folder=folder)
+        run_key = made.run_key
+        usd, tokens = self.budget_a_run
+        had_usd, had_tokens = self.begun.get(run_key, (0.0, 0))
+        limits: dict[str, Any] = {} if usd is None else {"budget_usd": usd + had_usd}
+        limits |= {} if tokens is None else {"max_tokens_total": tokens + had_tokens}
+        if limits:
+            call["service"] = {**call.get("service", {}), **limits}
+        return replace(made, folder=str(self.folder / "runs" / run_key))
 
     def dump(self) -> dict[str, Any]:
         """Return the plan as plain data, for the folder."""
@@ -92,6 +115,8 @@ class Plan:
             "digest": self.campaign.digest(),
             "content_hash": self.loaded.content_hash,
             "versions": versions(),
+            "files": self.named_files,
+            "files_hash": self.files_hash,
             "points": self.points,
         }
 
@@ -105,7 +130,7 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
         out: the folder itself; by default ``runs/NAME`` of the lab.
 
     Raises:
-        CampaignError: the campaign is malformed, contradicts itself, or does not fit the scenario.
+        UsageError: the campaign is malformed, contradicts itself, or does not fit the scenario.
     """
     if isinstance(given, Campaign):
         campaign, own = given, ""
@@ -113,6 +138,7 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
         campaign, own = checked(given), ""
     else:
         campaign, own = read_campaign(given), Path(given).stem
+    check_executor(campaign.executor, campaign.workers)
     loaded = load_scenario(campaign.scenario)
     own = own or re.sub(r"[^\w.-]+", "_", f"{loaded.ref.name}_campaign").lstrip(".")
     called = name or own
@@ -121,7 +147,7 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
     folder = out or find_lab().runs / called
     params = frozenset(getattr(getattr(loaded.cls, "Params", None), "model_fields", ()))
     if not issubclass(loaded.cls, World):  # a plain Mesa model's own constructor says what it takes
-        params = frozenset(campaign.factors.keys() - {"steps"})
+        params = frozenset(campaign.factors.keys() - {"steps", "observers"})
     else:
         _check_names(campaign, params)
     made = points(campaign)
@@ -131,9 +157,14 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
     keeps_all = campaign.design.kind in ("sobol", "morris")
     chosen = made if keeps_all else unique
     calls = [call_of(campaign, point, params) for point in chosen]
-    ready = Plan(called, campaign, folder, loaded, chosen, calls)
-    n = len(chosen) * max(campaign.replicates, campaign.until.max_replicates if campaign.until else 1)
-    budget = campaign.budget
+    files = Files()
+    for call in calls:
+        if "params" in call:
+            call["params"] = files.params(call["params"])
+    _check_calls(campaign, loaded, chosen, calls)
+    by_point = [files.of(loaded.cls, call) if issubclass(loaded.cls, World) else {} for call in calls]
+    ready = Plan(called, campaign, folder, loaded, chosen, calls, by_point, files.found)
+    n, budget = _most_runs(ready), campaign.budget
     ready.budget_a_run = (
         None if budget.usd is None else budget.usd / n,
         None if budget.tokens is None else budget.tokens // n,
@@ -141,6 +172,74 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
     if ready.budget_a_run[1] == 0 or (budget.usd is not None and budget.usd == 0):
         raise CampaignError(f"the budget is nothing for each of {n:,} runs; raise it, or run fewer")
     return ready
+
+
+def _most_runs(ready: Plan) -> int:
+    """Return how many runs a campaign has at most."""
+    campaign = ready.campaign
+    return len(ready.points) * max(campaign.replicates, campaign.until.max_replicates if campaign.until else 1)
+
+
+def _check_calls(campaign: Campaign, loaded: Loaded, points: list[Point], calls: list[dict[str, Any]]) -> None:
+    """Refuse a value that the scenario, or a run, cannot have, before anything is run; each different one once.
+
+    Raises:
+        CampaignError: names the factor, the point and the value.
+    """
+    is_ours = issubclass(loaded.cls, World)
+    checks: dict[str, Callable[[Any], object]] = {
+        "steps": _whole("steps"), "replicate": _whole("replicate"), "shuffle_personas": _yes_or_no,
+        "mind": _text("mind"), "graph": _text("graph"), "cast": _text("cast"),
+        "observers": lambda names: [observer(name) for name in names],
+        "seeds": lambda seeds: [_whole(f"seeds.{name}")(seed) for name, seed in seeds.items()],
+        "asking": lambda given: checked_params(Asking, given),
+        "memory": lambda given: checked_params(MemorySettings, given),
+    }  # fmt: skip
+    if is_ours:
+        checks["params"] = lambda given: checked_params(loaded.cls.Params, given)
+    seen: set[str] = set()
+    for i, (point, call) in enumerate(zip(points, calls, strict=True)):
+        for part, check in checks.items():
+            value = call.get(part, {} if part == "params" else None)
+            said = json.dumps([part, value], sort_keys=True)
+            if value is None or said in seen:
+                continue
+            seen.add(said)
+            try:
+                check(value)
+            except UsageError as error:
+                raise CampaignError(f"{_factor_in(point, part, str(error), i)}{error}") from None
+
+
+def _factor_in(point: Point, part: str, said: str, index: int) -> str:
+    """Return which factor, at which point, an error is about; nothing when it is of something fixed."""
+    match = re.match(r"parameter ([\w.]+) = ", said)
+    wrong = match[1].partition(".")[0] if match is not None else part
+    for name, value in point.items():
+        if wrong in (name, name.rpartition(".")[2], name.partition(".")[0]):
+            return f"factor {name!r}, value {value!r:.80} (point {index}): "
+    return ""
+
+
+def _whole(name: str) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UsageError(f"{name} = {value!r} is no whole number, 0 or more")
+
+    return check
+
+
+def _text(name: str) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not isinstance(value, str):
+            raise UsageError(f"{name} = {value!r:.80} is no text")
+
+    return check
+
+
+def _yes_or_no(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise UsageError(f"shuffle_personas = {value!r} is neither true nor false")
 
 
 def _check_names(campaign: Campaign, params: frozenset[str]) -> None:
@@ -158,7 +257,7 @@ def _check_names(campaign: Campaign, params: frozenset[str]) -> None:
             is_known = name in SETTINGS or (dot and place in ("memory", "seeds") and inner) or (
                 dot and place == "params" and inner in params
             )  # fmt: skip
-            if not is_known and not (what == "setting" and name in ("seats", "api_base", "prices")):
+            if not is_known and not (what == "setting" and name in ("api_base", "prices")):
                 known = [*sorted(params), *SETTINGS]
                 raise CampaignError(
                     f"no {what} {name!r}{did_you_mean(name, known)}; it is a parameter of {campaign.scenario!r} "
@@ -171,7 +270,7 @@ def sweep(
     *,
     name: str | None = None,
     out: str | Path | None = None,
-    executor: str | Executor = "processes",
+    executor: str | Executor | None = None,
     workers: int | None = None,
     retry_failed: bool = False,
     freeze: bool = False,
@@ -186,8 +285,8 @@ def sweep(
         campaign: a campaign file, a `Campaign`, or the same as a dict.
         name: of the campaign's folder under ``runs/``; by default the file's.
         out: the folder itself.
-        executor: ``"processes"``, ``"ray"``, ``"ray:ADDRESS"``, ``"here"``, or an executor.
-        workers: processes; as many as there are processors when None.
+        executor: ``"processes"``, ``"ray"``, ``"ray:ADDRESS"``, ``"here"``, or an executor; the campaign's when None.
+        workers: processes; the campaign's when None, else as many as there are processors.
         retry_failed: whether runs that failed are made again.
         freeze: whether the plan is written down before the first run (pre-registration).
         progress: told of every run.
@@ -197,28 +296,109 @@ def sweep(
         CampaignError: the campaign is wrong, or another process is at work on it.
         Interrupted: somebody asked to stop, too many runs failed, or the budget is spent; call it again to go on.
     """
+    refuse_import()
     ready = campaign if isinstance(campaign, Plan) else plan(campaign, name, None if out is None else Path(out))
+    executor, workers = crew_of(ready.campaign, executor, workers)
     if isinstance(executor, str):
         check_executor(executor, workers)
     _check_folder(ready)
     with Journal(ready.folder) as journal:
         if freeze:
-            journal.freeze(ready.campaign.digest(), ready.loaded.content_hash)
-        write_whole(ready.folder / "campaign.json", json.dumps(ready.dump(), indent=1).encode() + b"\n")
+            journal.freeze(ready.campaign.digest(), ready.files_hash)
+        manifest = json.dumps(ready.dump(), indent=1)
         work = _Work(ready, journal, retry_failed)
+        journal.plan(manifest, work.new_in_plan())
+        write_whole(ready.folder / "campaign.json", manifest.encode() + b"\n")
+        journal.made_by({**versions(), "scenario's files": ready.loaded.content_hash})
+        journal.called(ready.campaign.digest(), ready.files_hash, work.planned, work.finished)
         began = time.perf_counter()
+
+        def told(now: Progress) -> None:
+            if added := work.new_in_plan():
+                journal.extend(added)
+            if progress is not None:
+                progress(now)
+
         try:
             if not work.is_done:
+                _share_budget(ready, work, journal)
                 crew = _executor(executor, workers)
                 try:
-                    work.make(crew, progress, stop)
+                    work.make(crew, told, stop)
                 finally:
                     crew.close()
         finally:
-            seconds = time.perf_counter() - began
-            journal.called(ready.campaign.digest(), ready.loaded.content_hash, work.planned, work.finished, seconds)
+            journal.extend(work.new_in_plan())
+            journal.ended(work.planned, work.finished, time.perf_counter() - began)
             write_tables(ready.folder, ready.points, work.tasks(), journal)
     return CampaignResults(ready.folder)
+
+
+def crew_of(
+    campaign: Campaign, executor: str | Executor | None, workers: int | None
+) -> tuple[str | Executor, int | None]:
+    """Return where runs are made and by how many: what a call says, else what the campaign says."""
+    chosen = campaign.executor if executor is None else executor
+    if workers is None and chosen != "here":
+        workers = campaign.workers
+    return chosen, workers
+
+
+def freeze(ready: Plan) -> dict[str, str]:
+    """Write down what is going to be run, before anything was, and return it: ``at``, ``digest``, ``content_hash``.
+
+    Raises:
+        CampaignError: runs are there already, something else was frozen, or another process is at work on it.
+    """
+    _check_folder(ready)
+    digest, files_hash = ready.campaign.digest(), ready.files_hash
+    with Journal(ready.folder) as journal:
+        at = journal.freeze(digest, files_hash)
+    return {"at": at, "digest": digest, "content_hash": files_hash}
+
+
+def _share_budget(ready: Plan, work: _Work, journal: Journal) -> None:
+    """Share what is left of the budget among the runs that are missing: no run may spend more than its part.
+
+    Raises:
+        BudgetSpent: nothing is left.
+    """
+    budget, until = ready.campaign.budget, ready.campaign.until
+    if budget.usd is None and budget.tokens is None:
+        return
+    missing = work.missing if until is None else _most_runs(ready) - work.finished
+    usd, tokens = journal.spent()
+    paid = journal.paid()
+    ready.begun = {name: (had_usd, had_tokens) for name, (status, had_usd, had_tokens) in paid.items()
+                   if status != "done"}  # fmt: skip
+    with contextlib.suppress(FileNotFoundError):
+        for folder in (ready.folder / "runs").iterdir():
+            if folder.name not in paid:  # it was under way when its process was stopped
+                ready.begun[folder.name] = had = _spent_by(folder)
+                usd, tokens = usd + had[0], tokens + had[1]
+    left_usd = None if budget.usd is None else budget.usd - usd
+    left_tokens = None if budget.tokens is None else budget.tokens - tokens
+    if (left_usd is not None and left_usd <= 0) or (left_tokens is not None and left_tokens < missing):
+        is_money = left_usd is not None and left_usd <= 0
+        spent = f"${usd:,.4f} of ${budget.usd:,.4f}" if is_money else f"{tokens:,} of {budget.tokens:,} tokens"
+        raise BudgetSpent(
+            f"the budget is spent: {spent}, with {missing:,} runs missing; raise budget."
+            f"{'usd' if is_money else 'tokens'} in the file, then call it again"
+        )
+    ready.budget_a_run = (
+        None if left_usd is None else left_usd / missing,
+        None if left_tokens is None else left_tokens // missing,
+    )
+
+
+def _spent_by(folder: Path) -> tuple[float, int]:
+    """Return dollars and tokens of a run that was not finished, as far as its tape says."""
+    try:
+        spent = Run(folder).spending
+    except SimworldError:
+        return 0.0, 0  # nothing was asked before there is a manifest
+    tokens = sum(spent["input_tokens"].to_list()) + sum(spent["output_tokens"].to_list())
+    return float(sum(usd or 0.0 for usd in spent["usd"].to_list())), int(tokens)
 
 
 def missing_runs(ready: Plan, *, retry_failed: bool = False) -> int:
@@ -260,13 +440,13 @@ class _Work:
         self._replicates = [0] * len(ready.points)
         self._keys: list[list[str]] = [[] for _ in ready.points]
         self._wanted: set[str] = set()
+        self._new: list[tuple[int, int, str, str]] = []
         self._queue: deque[tuple[int, int]] = deque()
         self.planned = self.finished = self.failed = 0
         self._open = [0] * len(ready.points)
         """Runs of a point that are not there yet."""
-        self._suspects: deque[tuple[int, int]] = deque()
-        """Runs that were lost with a worker: one of those that were under way ended it, and each is tried alone."""
-        self._lost: dict[str, int] = {}
+        self._lost: dict[tuple[str, bool], int] = {}
+        """How often a run was lost, by its key and whether it may have been its own doing."""
         for point in range(len(ready.points)):
             self._extend(point, first)
         for point in range(len(ready.points)):
@@ -288,10 +468,17 @@ class _Work:
             for replicate, key in enumerate(keys):
                 yield point, replicate, key
 
+    def new_in_plan(self) -> list[tuple[int, int, str, str]]:
+        """Return point, replicate, key and folder's name of the runs that were planned since this was last asked."""
+        found, self._new = self._new, []
+        return found
+
     def _extend(self, point: int, replicates: int) -> None:
         for replicate in range(self._replicates[point], replicates):
-            key = self._plan.task(point, replicate).key
+            task = self._plan.task(point, replicate)
+            key = task.key
             self._keys[point].append(key)
+            self._new.append((point, replicate, key, "" if task.folder is None else Path(task.folder).name))
             if key in self._wanted:
                 continue  # a sampled design may name a point twice: it is one run
             self._wanted.add(key)
@@ -328,23 +515,22 @@ class _Work:
                 ))  # fmt: skip
 
         tell()
-        while self._queue or self._suspects or under_way:
+        while self._queue or under_way:
             if stop is not None and stop.is_set():
                 raise Interrupted(f"stopped after {self.finished:,} of {self.planned:,} runs; call it again to go on")
             if limit is not None and self.failed > limit:
                 raise Interrupted(
                     f"{self.failed} runs failed, more than max_failed = {limit}; mend it, then: --retry-failed"
                 )
-            while self._may_start(len(under_way), crew.room):
-                point, replicate = (self._suspects or self._queue).popleft()
+            while self._queue and crew.room > 0:
+                point, replicate = self._queue.popleft()
                 task = self._plan.task(point, replicate)
                 under_way[task.key] = point, replicate
                 crew.submit(task)
-            is_alone = len(under_way) == 1
             for found in crew.done(LOOK_EVERY_S):
-                outcome = self._given_up(found, is_alone) if isinstance(found, Lost) else found
+                outcome = self._given_up(found) if isinstance(found, Lost) else found
                 if outcome is None:
-                    self._suspects.append(under_way.pop(found.task.key))  # type: ignore[union-attr]
+                    self._queue.append(under_way.pop(found.task.key))  # type: ignore[union-attr]
                     continue
                 if outcome.status == "stopped":
                     raise Interrupted(
@@ -362,16 +548,10 @@ class _Work:
                 self._look(point)
                 tell()
 
-    def _may_start(self, under_way: int, room: int) -> bool:
-        if self._suspects:
-            return not under_way
-        return bool(self._queue) and room > 0
-
-    def _given_up(self, lost: Lost, is_alone: bool) -> Outcome | None:
-        """Return the outcome of a run that ends its worker whenever it is alone; None when it is tried again."""
-        key = lost.task.key
-        if is_alone:
-            self._lost[key] = self._lost.get(key, 0) + 1
-        if self._lost.get(key, 0) < ATTEMPTS:
+    def _given_up(self, lost: Lost) -> Outcome | None:
+        """Return the outcome of a run that was lost too often; None when it is tried again, after the others."""
+        key, most = lost.task.key, ATTEMPTS if lost.is_own else MOVES
+        times = self._lost[key, lost.is_own] = self._lost.get((key, lost.is_own), 0) + 1
+        if times < most:
             return None
-        return Outcome(key, "failed", f"{lost.why}, {ATTEMPTS} times, with no other run beside it")
+        return Outcome(key, "failed", f"{lost.why}, {times} times", **cost_of(lost.task.folder))

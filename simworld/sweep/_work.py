@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import hashlib
 import json
@@ -11,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +23,17 @@ from typing import Any
 
 import polars as pl
 
-from simworld.errors import BudgetSpent, CampaignError, Interrupted, RunError, SimworldError, did_you_mean
+from simworld.errors import BudgetSpent, CampaignError, Interrupted, SimworldError, did_you_mean
 from simworld.run import Loaded, Run, execute, load_scenario, measured, prepare, resume, start_run
 from simworld.sweep._campaign import Measure
 
 GRACE_S = 5.0
-"""Seconds a run that is over its time has to end by itself before its process is ended; arbitrary."""
+"""Seconds a run that is over its time has to end by itself before its process is ended, and no more than it had at
+first; arbitrary."""
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h: the signal a process gets when the thread that started it ends."""
+AGAIN_S = 1.0
+"""Seconds after which a run that is over its time and goes on is told so again; arbitrary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +53,30 @@ class Task:
     folder: str | None
     """Where the run is recorded; None keeps only what is measured."""
     timeout_s: float | None
+    files: dict[str, str] = field(default_factory=dict)
+    """The sha256 of the files that the call names, by what they are."""
 
     @property
     def run_key(self) -> str:
         """Names the run by what decides its result, 16 hexadecimal digits."""
         # What it may cost and how a server is reached decide nothing.
         call = {name: value for name, value in self.call.items() if name != "service"}
-        said = json.dumps([self.scenario, self.content_hash, call], sort_keys=True)
+        said = json.dumps(
+            [self.scenario, self.content_hash, call, *([self.files] if self.files else [])], sort_keys=True
+        )
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     @property
     def key(self) -> str:
         """Names the run and what is read from it."""
-        read = [
-            [measure.model_dump(mode="json") for measure in self.measures],
-            list(self.series),
-            self.folder is not None,
-        ]
-        return hashlib.sha256(json.dumps([self.run_key, read]).encode()).hexdigest()[:16]
+        read = _read_from(self.measures, self.series, self.folder is not None)
+        return hashlib.sha256(f'["{self.run_key}", {read}]'.encode()).hexdigest()[:16]
+
+
+@cache
+def _read_from(measures: tuple[Measure, ...], series: tuple[str, ...], is_recorded: bool) -> str:
+    """Return what is read from a run, as JSON; the same for all runs of a campaign, so it is written once."""
+    return json.dumps([[measure.model_dump(mode="json") for measure in measures], list(series), is_recorded])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +99,8 @@ class Outcome:
     """Wall-clock time; in no table of results."""
 
 
-class TimedOut(RunError):
-    """A run took longer than it may."""
+class TimedOut(BaseException):
+    """A run took longer than it may; no `Exception`, so that no scenario takes it for an error of its own."""
 
 
 @cache
@@ -96,18 +109,43 @@ def _loaded(scenario: str, content_hash: str) -> Loaded:
     return load_scenario(scenario)
 
 
-def start_worker() -> None:
-    """Prepare a process that works: it ignores Ctrl-C, which is its parent's, and ends when its parent does."""
+def start_worker(folder: str | None = None) -> None:
+    """Prepare a process that works: it ignores Ctrl-C, which is its parent's, and ends when its parent does.
+
+    Args:
+        folder: the one its parent works in, to which relative paths refer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    if folder is not None:
+        os.chdir(folder)
     parent = multiprocessing.parent_process()
     if parent is not None:
+        if sys.platform == "linux":
+            # The kernel ends it even where Python does not run: in code that never gives back the interpreter's lock.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
         def follow() -> None:
             parent.join()
             os._exit(1)
 
         threading.Thread(target=follow, daemon=True, name="simworld-parent").start()
+
+
+def resident_mb() -> float:
+    """Return the memory of this process that is in use now, mebibytes; where only its peak is known, that."""
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows, where a worker is not replaced
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def weighed_work(task: Task) -> tuple[Outcome, float]:
+    """Make one run; return what came of it, and the memory of this process after it, mebibytes."""
+    return work(task), resident_mb()
 
 
 def work(task: Task) -> Outcome:
@@ -125,7 +163,7 @@ def work(task: Task) -> Outcome:
         if not isinstance(error, BudgetSpent):
             return Outcome(task.key, "stopped", str(error), seconds=time.perf_counter() - began)
         why = str(error)
-    except SimworldError as error:
+    except (SimworldError, TimedOut) as error:
         why = str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a scenario's own code; the campaign goes on
         why = f"{type(error).__name__}: {error}"
@@ -133,7 +171,7 @@ def work(task: Task) -> Outcome:
         values, series, rest = found
         return Outcome(task.key, "done", "", values, series, **rest, seconds=time.perf_counter() - began)
     # What failed may have been paid for.
-    return Outcome(task.key, "failed", why, **_cost(task.folder), seconds=time.perf_counter() - began)
+    return Outcome(task.key, "failed", why, **cost_of(task.folder), seconds=time.perf_counter() - began)
 
 
 type Found = tuple[dict[str, float], dict[str, list[float]], dict[str, Any]]
@@ -155,20 +193,23 @@ def _recorded(task: Task, loaded: Loaded) -> Found:
         prepared = prepare(task.scenario, **task.call, loaded=loaded)
         execute(prepared, start_run(prepared, folder))
         run = Run(folder)
-    rest = {"digest": run.digest or "", "steps": run.steps, **_cost(task.folder)}
+    rest = {"digest": run.digest or "", "steps": run.steps, **cost_of(task.folder)}
     return (*read(run.metrics, run.findings, task.measures, task.series), rest)
 
 
-def _cost(folder: str | None) -> dict[str, Any]:
-    """Return what the models of a recorded run took, as far as its manifest says: dollars and tokens."""
-    try:
-        spent = Run(Path(folder)).manifest.get("spending", ()) if folder is not None else ()
-    except SimworldError:
-        spent = ()
+def cost_of(folder: str | None) -> dict[str, Any]:
+    """Return what the models of a recorded run took: dollars and tokens; of a run that was cut off, what is on tape."""
+    spent: Sequence[Mapping[str, Any]] = ()
+    with contextlib.suppress(SimworldError):
+        if folder is not None:
+            run = Run(Path(folder))
+            spent = run.manifest["spending"] if "spending" in run.manifest else run.spending.to_dicts()
     return {
-        "usd": float(sum((each["usd"] or 0.0) + each["lost_usd"] for each in spent)),
-        "tokens": int(sum(each["input_tokens"] + each["output_tokens"] + each["lost_tokens"] for each in spent)),
-    }
+        "usd": float(sum((each["usd"] or 0.0) + each.get("lost_usd", 0.0) for each in spent)),
+        "tokens": int(sum(
+            each["input_tokens"] + each["output_tokens"] + each.get("lost_tokens", 0) for each in spent
+        )),
+    }  # fmt: skip
 
 
 def read(
@@ -222,16 +263,23 @@ def at_most(seconds: float | None) -> Iterator[None]:
         yield
         return
 
+    is_inside = True
+
     def over(number: int, frame: Any) -> None:
-        raise TimedOut(f"it took longer than timeout_s = {seconds:g}")
+        if is_inside:
+            raise TimedOut(f"it took longer than timeout_s = {seconds:g}")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     with open(os.devnull, "w") as nowhere:
         # Code that never comes back to Python hears no signal; the campaign then sees its worker die.
-        faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=nowhere)
+        faulthandler.dump_traceback_later(seconds + min(GRACE_S, seconds), exit=True, file=nowhere)
         try:
-            yield
+            try:
+                # Again and again: where it is raised in a callback, or in a finalizer, Python only prints it.
+                signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+                yield
+            finally:
+                is_inside = False
         finally:
             faulthandler.cancel_dump_traceback_later()
             signal.setitimer(signal.ITIMER_REAL, 0.0)

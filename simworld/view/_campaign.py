@@ -79,7 +79,7 @@ def pre_registration(found: CampaignResults) -> tuple[str, str]:
     if frozen is None:
         return "Not pre-registered: nothing was frozen before the first run, so these results are exploratory.", "note"
     wanted = (frozen["digest"], frozen["content_hash"])
-    had = (found.campaign.digest(), str(found.manifest.get("content_hash")))
+    had = (found.campaign.digest(), str(found.manifest.get("files_hash") or found.manifest.get("content_hash")))
     when = f"Frozen at {clean(frozen['at'])}"
     named = ("plan, measures or stop rules (digest", "the scenario's files (hash")
     changed = [
@@ -88,11 +88,10 @@ def pre_registration(found: CampaignResults) -> tuple[str, str]:
     ]  # fmt: skip
     if changed:
         return f"{when}, but what ran is not what was frozen: {' and '.join(changed)} changed afterwards.", "bad"
-    made = [call for call in calls if call["finished"]]
+    made = [call for call in calls if call["finished"] or call["made"]]
     if not made:
         return f"{when}; nothing has run yet.", "note"
-    # A call is written down when it ends.
-    began = datetime.fromisoformat(made[0]["at"]) - timedelta(seconds=made[0]["seconds"])
+    began = datetime.fromisoformat(made[0]["began"])
     if datetime.fromisoformat(frozen["at"]) > began + timedelta(seconds=ROUNDING_S):
         return f"{when}, but after the first run, so it is no pre-registration.", "bad"
     others = sum((call["digest"], call["content_hash"]) != wanted for call in calls)
@@ -165,10 +164,11 @@ def _replicates(subject: Subject) -> str:
     if until is None:
         return f"{least:,}"
     enough = f"the {until.confidence:.0%} interval of {clean(until.metric)} is at most {until.ci_width:g} wide"
-    return (
-        f"{_at_first(subject):,}, then more until {enough}, {until.max_replicates:,} at most "
-        "(asymptotic confidence sequence, arXiv 2103.06476)"
-    )
+    rule = "asymptotic confidence sequence, arXiv 2103.06476: after few values, of a rare event or a skewed outcome it "
+    rule += "may have stopped too early; until.bounds makes it exact"
+    if until.bounds is not None:
+        rule = f"exact confidence sequence for values from {until.bounds[0]:g} to {until.bounds[1]:g}, arXiv 2010.09686"
+    return f"{_at_first(subject):,}, then more until {enough}, {until.max_replicates:,} at most ({rule})"
 
 
 def _at_first(subject: Subject) -> int:
@@ -201,10 +201,10 @@ def _plain(value: Any) -> str:
 
 
 def _completeness(subject: Subject) -> list[Block]:
-    table, calls = subject.results, subject.found.record["calls"]
+    table, record = subject.results, subject.found.record
     done = subject.found.done.height
     failed = table.height - done
-    planned = max(int(calls[-1]["planned"]) if calls else 0, table.height)
+    planned = max(sum(record["planned_at"].values()), table.height)
     missing = planned - table.height
     share = f" ({done / planned:.1%})" if planned else ""
     rows = [("planned", counted(planned, "run")), ("done", f"{done:,}{share}"), ("failed", f"{failed:,}")]
@@ -213,10 +213,19 @@ def _completeness(subject: Subject) -> list[Block]:
         sizes = table.group_by("point").len()["len"].to_list()
         mean = table.height / len(subject.found.points)
         rows.append(("replicates", f"{min(sizes):,} to {max(sizes):,} a point, {mean:,.1f} on average"))
+    if record["calls"] and not record["calls"][-1]["ended"]:
+        rows.append(
+            ("last call", f"begun at {clean(record['calls'][-1]['began'])}, and not ended: under way or killed")
+        )
+    notes: list[Block] = [Words(clean(_sentence(note)), "bad") for note in subject.found.notes]
     if not missing and not failed:
-        return [Words("Every run of the plan is there.", "good"), Pairs(rows)]
+        return [Words("Every run of the plan is there.", "good"), *notes, Pairs(rows)]
     words = f"{missing + failed:,} of {counted(planned, 'run')} of the plan gave nothing."
-    return [Words(words, "bad"), Pairs(rows), *_incomplete(subject)]
+    return [Words(words, "bad"), *notes, Pairs(rows), *_incomplete(subject)]
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _incomplete(subject: Subject) -> list[Block]:
@@ -228,7 +237,9 @@ def _incomplete(subject: Subject) -> list[Block]:
     frame = frame.join(counts, on="point", how="left", maintain_order="left").with_columns(
         pl.col("done", "failed").fill_null(0).cast(pl.Int64)
     )
-    missing = (pl.lit(_at_first(subject)) - pl.col("done") - pl.col("failed")).clip(0)
+    planned = subject.found.record["planned_at"]
+    wanted = pl.Series([planned.get(i, 0) for i in range(len(points))], dtype=pl.Int64)
+    missing = (wanted - pl.col("done") - pl.col("failed")).clip(0)
     frame = frame.with_columns(missing.alias("missing")).filter((pl.col("failed") > 0) | (pl.col("missing") > 0))
     if not frame.height:
         return []
@@ -297,11 +308,11 @@ def _calls(subject: Subject) -> list[Block]:
         return []
     frame = pl.DataFrame([
         {**call, "digest": call["digest"][:HASH_SHOWN], "content_hash": call["content_hash"][:HASH_SHOWN],
-         "seconds": span_of_time(call["seconds"])}
+         "ended": call["ended"] or "not ended", "seconds": span_of_time(call["seconds"]) if call["ended"] else "–"}
         for call in reversed(calls)
     ])  # fmt: skip
     heads = [
-        ("at", "Ended at"), ("digest", "Plan"), ("content_hash", "Files"), ("planned", "Planned"),
-        ("finished", "There after it"), ("seconds", "Took"),
+        ("began", "Began at"), ("ended", "Ended at"), ("digest", "Plan"), ("content_hash", "Files"),
+        ("planned", "Planned"), ("made", "New runs"), ("finished", "There after it"), ("seconds", "Took"),
     ]  # fmt: skip
     return [grid("Calls of the campaign, the last first", frame, heads, limit=POINTS_SHOWN)]

@@ -34,6 +34,18 @@ NORMAL_95 = 1.96
 """Half a 95 % interval in standard errors."""
 
 HOW = "Intervals are 95 %, by bootstrap over runs (BCa; Student's above 500 runs)."
+STOPPED = (
+    "Intervals are {:g} %, by the {} confidence sequence that holds whenever replicates stop; none where all values "
+    "are equal and their bounds unknown."
+)
+
+
+def _how(subject: Subject, frame: pl.DataFrame) -> str:
+    """Return how the intervals of a table of means are made."""
+    until = subject.campaign.until
+    if until is None:
+        return HOW
+    return STOPPED.format(100 * until.confidence, "exact" if "sequence" in frame["method"] else "asymptotic")
 
 
 def outcome(subject: Subject) -> list[Block]:
@@ -60,7 +72,8 @@ def outcome(subject: Subject) -> list[Block]:
         )
     names = [" · ".join(level(value) for value in row) for row in frame.select(factors).iter_rows()]
     hollow = [value == "null" for value in frame["mind"].to_list()] if subject.has_null else []
-    caption = f"{' · '.join(factors)}: mean over replicates. {HOW}{left_out}"
+    how, until = _how(subject, whole), subject.campaign.until
+    caption = f"{' · '.join(factors)}: mean over replicates. {how}{left_out}"
     caption += " Hollow: the null policy." if any(hollow) else ""
     drawn = figures.dots(
         f"{measure} at each point", caption, frame, names, measure, theory=subject.campaign.theory.get(measure),
@@ -68,9 +81,10 @@ def outcome(subject: Subject) -> list[Block]:
     )  # fmt: skip
     heads = [(name, subject.title_of(name)) for name in factors]
     heads += [("n", "Runs"), ("missing", "Without")] if whole["missing"].sum() else [("n", "Runs")]
-    heads += [("mean", "Mean"), ("interval", "95 % interval"), ("sd", "SD")]
+    covers = 0.95 if until is None else until.confidence
+    heads += [("mean", "Mean"), ("interval", f"{100 * covers:g} % interval"), ("sd", "SD")]
     table = frame.with_columns(_intervals(frame))
-    return [*blocks, drawn, grid(f"{measure} at each point", table, heads, note=HOW + left_out)]
+    return [*blocks, drawn, grid(f"{measure} at each point", table, heads, note=how + left_out)]
 
 
 def _overall(runs: pl.DataFrame, measure: str, which: str) -> str:
@@ -144,8 +158,9 @@ def _curve(subject: Subject, measure: str, x: str) -> Drawing:
     if subject.is_many(played, x):
         played, null = (_in_parts(runs, x, PARTS) for runs in (played, null))
         said.append("Runs are taken together in tenths of the factor's values.")
-    frame = means(played, [x] if by is None else [x, by], measure)
-    beside = means(null, [x], measure) if null.height else None
+    until = subject.campaign.until
+    frame = means(played, [x] if by is None else [x, by], measure, until=until)
+    beside = means(null, [x], measure, until=until) if null.height else None
     rest = [name for name in subject.varied if name not in (x, by) and (name != "mind" or beside is None)]
     if beside is not None:
         said.append("Grey: the null policy, its mean and interval.")
@@ -154,9 +169,10 @@ def _curve(subject: Subject, measure: str, x: str) -> Drawing:
     if subject.kind == "sobol":
         said.append("Only points that are independent of one another are taken.")
     caption = f"Mean of {measure} against {x}{f', a line a value of {by}' if by else ''}{_over(rest)}."
+    said.append(_how(subject, frame))
     spec = subject.campaign.factors.get(x)
     return figures.curves(
-        f"{measure} against {x}{f' by {by}' if by else ''}", " ".join([caption, *said, HOW]), frame, x, by,
+        f"{measure} against {x}{f' by {by}' if by else ''}", " ".join([caption, *said]), frame, x, by,
         subject.title_of(x), measure, by_title=by or "", null=beside, theory=subject.campaign.theory.get(measure),
         log=isinstance(spec, Span) and spec.log, data=_together(frame, beside),
     )  # fmt: skip
@@ -201,8 +217,9 @@ def heat_maps(subject: Subject) -> list[Block]:
         which = f", mind {mind}" if mind else ""
         caption = f"Mean of {subject.outcome}{which}{_over(rest)}."
         caption += f" {' and '.join(many)}: means of sixths of the values." if many else ""
+        frame = means(held, [x, y], subject.outcome, until=subject.campaign.until)
         blocks.append(figures.heat_map(
-            f"{subject.outcome} over {x} and {y}{which}", caption, means(held, [x, y], subject.outcome), x, y,
+            f"{subject.outcome} over {x} and {y}{which}", caption, frame, x, y,
             subject.title_of(x), subject.title_of(y), subject.outcome,
         ))  # fmt: skip
     if len(facets) > MINDS:

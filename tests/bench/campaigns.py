@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,15 +16,15 @@ import psutil
 import simworld as sw
 from simworld.scenario import load, resolve
 from simworld.sweep import plan
-from tests.bench.measure import MB, Goal, Report, Row, Size
+from tests.bench.measure import Goal, Peak, Report, Row, Size, in_fresh_process
 
 WORKERS = 2
 IDEAL_AT_LEAST = 0.85
-"""Share of the ideal: workers without anything but the runs."""
+"""Share of the ideal: processes that compute as long and do nothing else, on the machine as busy as it is."""
 BATCH_RUN_AT_LEAST = 3.0
 """Times faster than `mesa.batch_run`, start-up included."""
-PARENT_MB = 300.0
-"""Peak memory of the parent at 10,000 runs."""
+PARENT_MIB = 300.0
+"""Peak memory of the parent at 10,000 runs, all that it holds, in mebibytes."""
 REPORT_S = 20.0
 """Seconds to write the report of 10,000 runs."""
 
@@ -57,6 +60,14 @@ class Busy(sw.World):
 '''
 
 
+def campaign(scenario: str, runs: int, busy_ms: float) -> dict[str, Any]:
+    """Return a campaign of so many runs at four points."""
+    return {
+        "scenario": scenario, "params": {"busy_ms": busy_ms}, "factors": {"level": [0.0, 1.0, 2.0, 3.0]},
+        "replicates": runs // 4, "measures": ["level"],
+    }  # fmt: skip
+
+
 def bench(size: Size) -> Report:
     """Run a campaign on worker processes; the same by `mesa.batch_run`; a long one for its memory and its report."""
     runs, many, busy_ms = SIZES[size]
@@ -66,28 +77,17 @@ def bench(size: Size) -> Report:
         (lab / "busy.py").write_text(BUSY, "utf-8")
         scenario = str(lab / "busy.py")
 
-        def campaign(replicates: int, busy: float) -> dict[str, Any]:
-            return {
-                "scenario": scenario, "params": {"busy_ms": busy}, "factors": {"level": [0.0, 1.0, 2.0, 3.0]},
-                "replicates": replicates // 4, "measures": ["level"],
-            }  # fmt: skip
-
-        start = _seconds(lambda: sw.sweep(campaign(4, 0.0), workers=WORKERS, out=lab / "start"))
-        whole = _seconds(lambda: sw.sweep(campaign(runs, busy_ms), workers=WORKERS, out=lab / "timed"))
-        ideal = runs * busy_ms / 1000 / WORKERS
+        start = _seconds(lambda: sw.sweep(campaign(scenario, 4, 0.0), workers=WORKERS, out=lab / "start"))
+        whole = _seconds(lambda: sw.sweep(campaign(scenario, runs, busy_ms), workers=WORKERS, out=lab / "timed"))
+        ideal = _seconds(lambda: _alone(runs * busy_ms / 1000 / WORKERS))
         model = load(resolve(scenario))
         by_mesa = _seconds(lambda: mesa.batch_run(
             model, {"level": [0.0, 1.0, 2.0, 3.0], "busy_ms": busy_ms}, number_processes=WORKERS,
             rng=list(range(runs // 4)), max_steps=1, data_collection_period=-1, display_progress=False,
         ))  # fmt: skip
         assert sw.load_campaign(lab / "timed").done.height == runs
-        before = psutil.Process().memory_info().rss
-        peak = [before]
-        long = _seconds(lambda: sw.sweep(
-            campaign(many, 0.0), workers=WORKERS, out=lab / "long",
-            progress=lambda now: peak.append(psutil.Process().memory_info().rss) if now.finished % 100 == 0 else None,
-        ))  # fmt: skip
-        again = _seconds(lambda: sw.sweep(plan(campaign(many, 0.0), out=lab / "long")))
+        long = json.loads(in_fresh_process("tests.bench.campaigns", scenario, str(lab / "long"), str(many)))
+        again = _seconds(lambda: sw.sweep(plan(campaign(scenario, many, 0.0), out=lab / "long")))
 
         from simworld.view import write_report
 
@@ -97,7 +97,7 @@ def bench(size: Size) -> Report:
         Row("the ideal: the runs alone", 10, 1, ideal),
         Row("start-up: four runs of nothing", 10, 1, start),
         Row("mesa.batch_run, the same model", 10, 1, by_mesa),
-        Row(f"{many:,} runs of nothing", 10, 1, long),
+        Row(f"{many:,} runs of nothing", 10, 1, long["seconds"]),
         Row("called again: nothing is missing", 10, 1, again),
         Row(f"report of {many:,} runs", 10, 1, page),
     ]
@@ -105,8 +105,10 @@ def bench(size: Size) -> Report:
     report.goals += [
         Goal("share of the ideal, after start-up", ideal / steady, "", at_least=IDEAL_AT_LEAST),
         Goal("mesa.batch_run / sweep, start-up included", by_mesa / whole, "×", at_least=BATCH_RUN_AT_LEAST),
-        Goal(f"peak memory of the parent, {many:,} runs", max(peak) / MB, "MB", at_most=PARENT_MB),
-        Goal("milliseconds a run of nothing", 1000 * max(long - start, 0.0) / many, "ms"),
+        Goal(f"peak memory of the parent, {many:,} runs", long["peak_mib"], "MiB", at_most=PARENT_MIB),
+        Goal("milliseconds a run of nothing", 1000 * max(long["seconds"] - start, 0.0) / many, "ms"),
+        Goal("processor time a run of nothing, parent", 1000 * long["parent_s"] / many, "ms"),
+        Goal("processor time a run of nothing, workers", 1000 * long["workers_s"] / many, "ms"),
         Goal(f"report of {many:,} runs", page, "s", at_most=REPORT_S),
     ]
     report.notes.append(
@@ -116,7 +118,29 @@ def bench(size: Size) -> Report:
     return report
 
 
+def _alone(seconds: float) -> None:
+    """Compute for so many seconds of processor time in each of as many processes: what the runs are without us."""
+    code = f"import time\nwhile time.process_time() < {seconds!r}: pass"
+    processes = [subprocess.Popen([sys.executable, "-I", "-S", "-c", code]) for _ in range(WORKERS)]
+    assert not any(process.wait() for process in processes)
+
+
 def _seconds(work: Any) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def _long(scenario: str, folder: str, runs: str) -> None:
+    """Make a campaign of runs of nothing, in a process of its own; print what it took as JSON."""
+    peak = Peak()
+    seconds = _seconds(lambda: sw.sweep(campaign(scenario, int(runs), 0.0), workers=WORKERS, out=Path(folder)))
+    cpu = psutil.Process().cpu_times()
+    print(json.dumps({
+        "seconds": seconds, "parent_s": cpu.user + cpu.system, "workers_s": cpu.children_user + cpu.children_system,
+        "peak_mib": (peak.base + peak.bytes()) / 2**20,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    _long(*sys.argv[1:])

@@ -42,7 +42,7 @@ def crossed(levels: dict[str, list[Any]], replicates: int, value: Any) -> pl.Dat
 
 def test_means_are_those_of_each_point_in_order() -> None:
     found = sweep.means(table({"a": ["x", "x", "w", "w", "w"], "y": [1.0, 3.0, 5.0, 6.0, 10.0]}), ["a"], "y")
-    assert found.columns == ["a", "n", "missing", "mean", "sd", "low", "high"]
+    assert found.columns == ["a", "n", "missing", "mean", "sd", "low", "high", "method"]
     assert found["a"].to_list() == ["x", "w"]
     assert found["n"].to_list() == [2, 3]
     assert found["mean"].to_list() == [2.0, 7.0]
@@ -68,7 +68,8 @@ def test_one_run_has_no_interval_and_equal_runs_one_of_no_width() -> None:
     assert math.isnan(found["sd"][0])
     assert math.isnan(found["low"][0])
     assert math.isnan(found["high"][0])
-    assert found.row(1) == (2, 3, 0, 5.0, 0.0, 5.0, 5.0)
+    assert found["method"].to_list() == ["none", "bootstrap"]
+    assert found.row(1)[:-1] == (2, 3, 0, 5.0, 0.0, 5.0, 5.0)
 
 
 def test_without_factors_all_runs_are_one_point() -> None:
@@ -115,6 +116,7 @@ def test_many_runs_get_students_interval() -> None:
     found = sweep.means(pl.DataFrame({"y": y}), [], "y", confidence=0.9).row(0, named=True)
     expected = stats.ttest_1samp(y, 0.0).confidence_interval(0.9)
     assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+    assert found["method"] == "student"
 
 
 def test_bootstrap_intervals_cover_about_as_often_as_they_say() -> None:

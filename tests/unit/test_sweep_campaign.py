@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy import stats
 
 from simworld.cli import _main
 from simworld.errors import UsageError
-from simworld.sweep import Campaign, Draw, Span, plan, points, read_campaign
+from simworld.sweep import Campaign, Draw, Span, crew_of, plan, points, read_campaign
 from simworld.sweep._campaign import checked
 from simworld.sweep._design import seeds_of, unit_sample
 from tests.unit.campaigns import campaign, write_coin
@@ -118,6 +119,67 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown factor": ({"factors": {"q": [1, 2]}}, "no factor 'q'"),
     "an unknown parameter": ({"params": {"shft": 1}}, "no parameter 'shft'"),
     "an unknown setting": ({"settings": {"minds": "null"}}, "no setting 'minds'; did you mean 'mind'"),
+    "a sample size of a factorial": ({"design": {"n": 5}}, "design.n has nothing to do in a factorial design"),
+    "levels of a sobol design": ({"design": {"kind": "sobol", "n": 8, "levels": 6}}, "design.levels has nothing to do"),
+    "second order of morris": ({"design": {"kind": "morris", "n": 8, "second_order": True}}, "only in sobol"),
+    "components of a factorial": ({"design": {"components": ["graph", "seed"]}}, "design.components has nothing"),
+    "repeats of a factorial": ({"design": {"repeats": 5}}, "design.repeats has nothing to do"),
+    "common numbers of leaves": (
+        {"factors": {}, "replicates": 1, "common_random_numbers": True, "design": {"kind": "variance"}},
+        "leave common_random_numbers out",
+    ),
+    "odd levels of morris": ({"design": {"kind": "morris", "n": 8, "levels": 5}}, "is odd; give an even number"),
+    "levels of a sampled span": (
+        {"factors": {"p": {"low": 0, "high": 1, "levels": 3}}, "design": {"kind": "random", "n": 4}},
+        "takes any value of a span; leave levels out",
+    ),
+    "morris without ends": (
+        {"factors": {"p": {"distribution": "normal"}, "shift": [0, 1]}, "design": {"kind": "morris", "n": 4}},
+        "factor 'p': a morris design visits the ends of a factor",
+    ),
+    "whole numbers between others": (
+        {"factors": {"n_agents": {"low": 1.5, "high": 4, "levels": 2, "integer": True}}}, "integer needs whole numbers",
+    ),
+    "more levels than numbers": (
+        {"factors": {"n_agents": {"low": 1, "high": 3, "levels": 5, "integer": True}}}, "are only 3 different values",
+    ),
+    "a beta with a mean": (
+        {"factors": {"p": {"distribution": "beta", "mean": 1}}, "design": {"kind": "random", "n": 4}},
+        "a beta distribution takes a and b, no mean",
+    ),
+    "a point beside its factor": (
+        {"factors": {"p": [0.1]}, "design": {"kind": "points", "points": [{"p": 0.3}]}}, "0.3 is no value of factor",
+    ),
+    "one value in two ways": ({"factors": {"shift": [1, 1.0]}}, "factor 'shift' has a value twice"),
+    "fixed and varied in two ways": ({"params": {"p": 0.1}, "factors": {"params.p": [0.1, 0.2]}}, "fixed and varied"),
+    "steps fixed and varied": ({"factors": {"steps": [1, 2]}}, "'steps' is fixed and varied"),
+    "a factor out of bounds": (
+        {"factors": {"p": [0.5, 1.5], "mind": ["rules", "null"]}}, "factor 'p', value 1.5 (point 2): parameter p = 1.5",
+    ),
+    "a sample out of bounds": (
+        {"factors": {"shift": {"distribution": "normal", "sd": 20.0}}, "design": {"kind": "random", "n": 30}},
+        "factor 'shift', value -",
+    ),
+    "a parameter out of bounds": ({"params": {"shift": -11}}, "parameter shift = -11"),
+    "a fraction of an agent": ({"factors": {"n_agents": [1, 2.5]}}, "factor 'n_agents', value 2.5 (point 1)"),
+    "a setting out of bounds": ({"factors": {"memory.k": [5, 0]}}, "factor 'memory.k', value 0 (point 1)"),
+    "a step and a half": ({"steps": None, "factors": {"steps": [1, 1.5]}}, "factor 'steps', value 1.5"),
+    "an unknown observer": ({"factors": {"observers": ["", "degree"]}}, "did you mean 'degrees'"),
+    "no seat": ({"factors": {"seats": ["", "3:null"]}}, "'3:null' is not AGENT=MIND"),
+    "two minds in a seat": ({"settings": {"seats": "3=null,3=rules"}}, "gives agent '3' two minds"),
+    "a mind that is no text": ({"factors": {"mind": ["rules", 1]}}, "factor 'mind', value 1 (point 1): mind = 1 is no"),
+    "no graph file": ({"factors": {"graph": ["karate", "gone.csv"]}}, "the file 'gone.csv' cannot be read"),
+    "no text file": ({"params": {"trouble": "@gone.txt"}}, "the file 'gone.txt' cannot be read"),
+    "an array": ({"factors": {"p": np.array([0.1, 0.2])}}, "factors.p holds a ndarray"),
+    "a date": ({"params": {"trouble": date(2026, 1, 2)}}, "params.trouble holds a date"),
+    "a tuple": ({"settings": {"card": ("full", "none")}}, "settings.card holds a tuple"),
+    "a list as a value": ({"factors": {"p": [[0.1], [0.2]]}}, "factor 'p' has the value [0.1]"),
+    "an outcome of no measure": ({"outcome": "shares"}, "outcome = 'shares' is no measure; did you mean 'share'"),
+    "a series of another name": ({"series": ["step"]}, "series 'step' has the name of another column"),
+    "a series twice": ({"series": ["share", "share"]}, "series names a metric twice"),
+    "a measure of another name": ({"measures": [{"metric": "share", "name": "status"}]}, "measure 'status' has"),
+    "an executor nobody has": ({"executor": "kubernetes"}, "no executor 'kubernetes'"),
+    "no worker": ({"workers": 0}, "workers"),
     "a wrong type": ({"replicates": "three"}, "replicates"),
     "no replicate": ({"replicates": 0}, "replicates"),
 }  # fmt: skip
@@ -157,6 +219,8 @@ def test_a_factorial_is_every_combination_the_first_factor_slowest(scenario: str
         (Span(low=1, high=100, levels=3, log=True), [1.0, 10.0, 100.0]),
         (Span(low=1, high=4, levels=4, integer=True), [1, 2, 3, 4]),
         (Span(low=1, high=4, levels=3, integer=True), [1, 2, 4]),
+        (Span(low=1, high=1000, levels=4, integer=True, log=True), [1, 10, 100, 1000]),
+        (Span(low=3, high=50, levels=3, integer=True, log=True), [3, 12, 50]),
     ],
 )
 def test_levels_of_a_span(scenario: str, span: Span, levels: list[float]) -> None:
@@ -164,6 +228,36 @@ def test_levels_of_a_span(scenario: str, span: Span, levels: list[float]) -> Non
     found = [one["p"] for one in points(made)]
     assert found == pytest.approx(levels)
     assert [type(one) for one in found] == [type(one) for one in levels]
+
+
+def test_whole_numbers_on_a_logarithmic_scale_are_drawn_by_their_share_of_it() -> None:
+    """From one power of two to the next is one share, whatever the numbers between."""
+    span = Span(low=1, high=15, integer=True, log=True)
+    drawn = np.array([span.at(u) for u in (np.arange(4000) + 0.5) / 4000])
+    assert {type(value) for value in drawn.tolist()} == {int}
+    assert [int(((drawn >= low) & (drawn < 2 * low)).sum()) for low in (1, 2, 4, 8)] == [1000] * 4
+    assert (span.at(0.0), span.at(1.0)) == (1, 15)
+
+
+def test_numbers_of_numpy_are_plain_numbers(scenario: str) -> None:
+    plain = campaign(scenario, factors={"p": [0.25, 0.5], "n_agents": [3, 4]}, params={"shift": 1.0}, replicates=3)
+    given = campaign(
+        scenario, factors={"p": [np.float32(0.25), np.float64(0.5)], "n_agents": list(np.arange(3, 5))},
+        params={"shift": np.float64(1.0)}, replicates=np.int64(3),
+    )  # fmt: skip
+    assert checked(given) == checked(plain)
+    assert checked(given).digest() == checked(plain).digest()
+    assert {type(value) for value in checked(given).factors["p"]} == {float}
+
+
+def test_where_it_runs_decides_nothing(scenario: str) -> None:
+    here, there = (checked(campaign(scenario, executor=name, workers=n)) for name, n in (("here", None), ("ray", 3)))
+    assert here.digest() == there.digest()
+    assert crew_of(there, None, None) == ("ray", 3)
+    assert crew_of(there, "processes", 2) == ("processes", 2)
+    assert crew_of(there, "here", None) == ("here", None)
+    one, other = (plan(made).task(0, 0) for made in (here, there))
+    assert (one.key, one.run_key) == (other.key, other.run_key)
 
 
 def test_samples_fill_the_ranges_and_are_the_same_every_time(scenario: str) -> None:

@@ -308,6 +308,8 @@ def test_adaptive_replication_is_told(scenario: str, tmp_path: Path) -> None:
     page = read(found, tmp_path)
     assert f"{sizes.min()} to {sizes.max()} a point" in page.sections["completeness"]
     assert "4, then more until the 95% interval of share is at most 0.4 wide, 12 at most" in page.sections["plan"]
+    assert "may have stopped too early; until.bounds makes it exact" in page.sections["plan"]
+    assert "95 %, by the asymptotic confidence sequence that holds whenever" in page.sections["outcome"]
 
 
 def test_a_campaign_of_one_point_has_a_page(scenario: str, tmp_path: Path) -> None:
