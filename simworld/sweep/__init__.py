@@ -32,9 +32,10 @@ from simworld.sweep._campaign import (
 from simworld.sweep._design import points
 from simworld.sweep._estimate import CampaignEstimate, check_budget, estimate
 from simworld.sweep._executors import Executor, Lost, executor
+from simworld.sweep._plan import Plan, plan
 from simworld.sweep._results import CampaignResults, is_campaign, load_campaign
 from simworld.sweep._sequential import half_width, next_replicates
-from simworld.sweep._sweep import Plan, Progress, crew_of, freeze, missing_runs, plan, sweep
+from simworld.sweep._sweep import Progress, crew_of, freeze, missing_runs, sweep
 from simworld.sweep._variance import variance_card
 from simworld.sweep._work import Outcome, Task, work
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from simworld.errors import CampaignError, UsageError
 from simworld.run import Interval, Loaded, load_scenario, prepare, rehearse
-from simworld.sweep._executors import GUARD, IN_A_WORKER, MARK, UNGUARDED, _environment, _exit_code, refuse_import
 from simworld.sweep._journal import Journal
-from simworld.sweep._sweep import Plan
-from simworld.sweep._work import start_worker
+from simworld.sweep._plan import Plan
+from simworld.sweep._process import GUARD, UNGUARDED, exit_code, refuse_import, start_process
 
 PILOTS = 3
 """Points of the design that are tried: the first, the last, and one between; arbitrary."""
@@ -158,6 +156,7 @@ class _Worker:
         self.start_s = 0.0
         """Seconds until it can begin: imports, the scenario's too."""
         self._pool: ProcessPoolExecutor | None = None
+        self._process: BaseProcess | None = None
 
     def ask(self, limit_s: float, work: Callable[..., _Tried], scenario: str, call: dict[str, Any]) -> _Tried:
         """Return what came of one point.
@@ -176,35 +175,25 @@ class _Worker:
 
     def _started(self, scenario: str) -> ProcessPoolExecutor:
         began = time.perf_counter()
-        # As a campaign's own workers are started.
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker, (os.getcwd(),))
-        self._pool = pool
+        started = start_process(_import, scenario)  # as a campaign's own workers are started
+        self._pool, self._process = started.pool, started.process
         try:
-            with _environment(
-                {**{name: os.environ.get(name, value) for name, value in IN_A_WORKER.items()}, MARK: "1"}
-            ):
-                answer = pool.submit(_import, scenario)
-            process = next(iter(pool._processes.values()))
-            # Were this end open here too, an answer cut off by the process's end would be waited for without end.
-            pool._result_queue._writer.close()  # type: ignore[attr-defined]
-            answer.result(START_LIMIT_S)
+            started.first.result(START_LIMIT_S)
         except BrokenProcessPool:
-            is_unguarded = _exit_code(process) == UNGUARDED
+            is_unguarded = exit_code(started.process) == UNGUARDED
             raise CampaignError(GUARD if is_unguarded else "a worker process ended at its start") from None
-        except (OSError, TimeoutError) as error:
-            raise CampaignError(f"a worker process cannot be started: {error or 'it does not answer'}") from error
+        except TimeoutError:
+            raise CampaignError(f"a worker process does not answer within {START_LIMIT_S:g} s of its start") from None
         self.start_s = time.perf_counter() - began
-        return pool
+        return started.pool
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            processes = list((getattr(pool, "_processes", None) or {}).values())
+        if pool is not None and self._process is not None:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.kill()  # nothing is written there
-                process.join()
+            self._process.kill()  # nothing is written there
+            self._process.join()
 
 
 def _import(scenario: str) -> None:

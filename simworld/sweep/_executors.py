@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import queue
 import signal
@@ -17,7 +16,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol
 
 from simworld.errors import CampaignError, did_you_mean
-from simworld.sweep._work import Outcome, Task, cost_of, resident_mb, start_worker, weighed_work, work
+from simworld.sweep._process import GUARD, LEAVE_S, UNGUARDED, exit_code, in_a_worker, resident_mb, start_process
+from simworld.sweep._work import Outcome, Task, cost_of, weighed_work, work
 
 RECYCLE_MB = 512.0
 """Mebibytes that a worker may grow by, after its first run, before a new process takes its place, so that a scenario
@@ -28,23 +28,11 @@ RAY_RUNS_A_WORKER = 500
 QUICK_S = 0.5
 """Seconds up to which a run is quick: a worker then has its next run beside it, so that it waits for nothing; the next
 of a long one would only wait behind it while another worker has nothing to do. Arbitrary."""
-LEAVE_S = 2.0
-"""Seconds workers have to end by themselves when they are asked to; arbitrary."""
 ATTEMPTS = 3
 """How often a run must end its worker before it counts as failed, and a worker must die at its start before the
 campaign stops; arbitrary. Once may be the machine's doing: out of memory, somebody's kill."""
 MOVES = 20
 """How often a run may be lost with a machine, which is no fault of its own, before it counts as failed; arbitrary."""
-IN_A_WORKER = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""What a worker finds in its environment unless the user set it: there is a worker for every processor already."""
-MARK = "SIMWORLD_WORKER"
-"""In the environment of a worker process of ours."""
-UNGUARDED = 82
-"""Exit code of a worker in which the user's script began a campaign; any number that nobody else uses."""
-GUARD = (
-    "this script starts a campaign whenever it is imported, and worker processes import it; put the call under "
-    '`if __name__ == "__main__":`, or use executor="here"'
-)
 
 
 class Lost(NamedTuple):
@@ -104,9 +92,9 @@ class Here:
 class _Worker:
     """One process, in a pool of its own: what dies with it is known exactly."""
 
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
+    def __init__(self, pool: ProcessPoolExecutor, process: BaseProcess) -> None:
         self.pool = pool
-        self.process: BaseProcess | None = None
+        self.process = process
         self.tasks: dict[Future[tuple[Outcome, float]], Task] = {}
         """In order: the first is at work, the others wait."""
         self.is_ready = False
@@ -194,21 +182,11 @@ class Processes:
         self._processes = []
 
     def _start(self) -> _Worker:
-        # Named: `import mesa` sets spawn for the whole process, and another library may set something else.
-        context = multiprocessing.get_context("spawn")
-        variables = {name: os.environ.get(name, value) for name, value in IN_A_WORKER.items()}
-        try:
-            worker = _Worker(ProcessPoolExecutor(1, context, start_worker, (os.getcwd(),)))
-            with _environment({**variables, MARK: "1"}):
-                started = worker.pool.submit(resident_mb)
-        except OSError as error:
-            raise CampaignError(f"a worker process cannot be started: {error}; use fewer workers") from error
-        worker.process = next(iter(worker.pool._processes.values()))
-        # Were this end open here too, an answer that is cut off by its worker's death would be waited for without end.
-        worker.pool._result_queue._writer.close()  # type: ignore[attr-defined]
+        started = start_process(resident_mb)
+        worker = _Worker(started.pool, started.process)
         self._processes = [*(process for process in self._processes if process.is_alive()), worker.process]
         self._crew.append(worker)
-        started.add_done_callback(lambda done: self._news.put((worker, done)))
+        started.first.add_done_callback(lambda done: self._news.put((worker, done)))
         return worker
 
     def _hear(self, worker: _Worker, future: Future[Any]) -> None:
@@ -243,8 +221,7 @@ class Processes:
     def _bury(self, worker: _Worker) -> None:
         """Give what a dead worker had to others, except the run that was at work."""
         (self._crew if worker in self._crew else self._leaving).remove(worker)
-        assert worker.process is not None
-        code = _exit_code(worker.process)
+        code = exit_code(worker.process)
         tasks = list(worker.tasks.values())
         if not worker.is_ready:
             self._failed_starts += 1
@@ -265,33 +242,10 @@ class Processes:
             self.submit(task)
 
 
-def _exit_code(process: BaseProcess) -> int | None:
-    """Return the exit code of a process that is dying, negative for a signal; None when it takes too long."""
-    until = time.monotonic() + LEAVE_S
-    while process.exitcode is None and time.monotonic() < until:  # another thread may be about to learn it
-        time.sleep(0.002)
-    return process.exitcode
-
-
 def _how(code: int | None) -> str:
     if code is None:
         return ""
     return f" (exit code {code})" if code >= 0 else f" (signal {-code}{', or out of memory' if code == -9 else ''})"
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment, for processes that are started inside: they read them when they import."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class Ray:
@@ -317,9 +271,8 @@ class Ray:
         if self._is_own:
             here = {"address": "local", "num_cpus": workers, "include_dashboard": False}
             where: dict[str, Any] = {"address": address} if address else here
-            variables = {name: os.environ.get(name, value) for name, value in IN_A_WORKER.items()}
             try:
-                with _environment(variables), _own_signals():
+                with in_a_worker(), _own_signals():
                     ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **where)
             except (ConnectionError, OSError, ValueError, RuntimeError) as error:
                 raise CampaignError(f"Ray cannot be reached at {address!r}: {error}") from error
@@ -384,18 +337,6 @@ def _work_in(folder: str, task: Task) -> Outcome:
     if os.path.isdir(folder):  # a machine without it can still make runs that name no files
         os.chdir(folder)
     return work(task)
-
-
-def refuse_import() -> None:
-    """Refuse to begin a campaign in a process that is being started, and for that imports the script of its parent.
-
-    Raises:
-        CampaignError: the script has no guard.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        if MARK in os.environ:  # a worker of a campaign: its parent tells the user, once
-            raise SystemExit(UNGUARDED)
-        raise CampaignError(GUARD)
 
 
 def check_executor(name: str, workers: int | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ class Files:
         if value.startswith("@@"):
             return value[1:]
         if value not in self._texts:
-            said = self._read(Path(value[1:]), f"parameter {name} = {value!r}", "a text that begins with @ is @@...")
+            with _readable(Path(value[1:]), f"parameter {name} = {value!r}", "a text that begins with @ is @@..."):
+                said = Path(value[1:]).read_bytes()
             try:
                 self._texts[value] = said.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -70,14 +73,24 @@ class Files:
                 path = Path(spec.name)
             sha256 = None
             if path is not None:
-                content = self._read(path, f"{what} = {name!r}", "name another")
-                sha256 = self.found[name] = hashlib.sha256(content).hexdigest()
+                with _readable(path, f"{what} = {name!r}", "name another"):
+                    now = path.stat()
+                    sha256 = self.found[name] = _sha256(str(path.resolve()), now.st_mtime_ns, now.st_size)
             self._hashes[what, name] = sha256
         return self._hashes[what, name]
 
-    def _read(self, path: Path, said: str, hint: str) -> bytes:
-        try:
-            return path.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CampaignError(f"{said}: the file {str(path)!r} cannot be read: {reason}; {hint}") from None
+
+@contextlib.contextmanager
+def _readable(path: Path, said: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CampaignError(f"{said}: the file {str(path)!r} cannot be read: {reason}; {hint}") from None
+
+
+@lru_cache
+def _sha256(path: str, mtime_ns: int, size: int) -> str:
+    """Return the sha256 of a file, read once in a process until it is written to."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

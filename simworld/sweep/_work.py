@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +23,13 @@ import polars as pl
 from simworld.errors import BudgetSpent, CampaignError, Interrupted, SimworldError, did_you_mean
 from simworld.run import Loaded, Run, execute, load_scenario, measured, prepare, resume, start_run
 from simworld.sweep._campaign import Measure
+from simworld.sweep._files import Files
+from simworld.sweep._process import resident_mb
+from simworld.world import World
 
 GRACE_S = 5.0
 """Seconds a run that is over its time has to end by itself before its process is ended, and no more than it had at
 first; arbitrary."""
-PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h: the signal a process gets when the thread that started it ends."""
 AGAIN_S = 1.0
 """Seconds after which a run that is over its time and goes on is told so again; arbitrary."""
 
@@ -109,40 +107,6 @@ def _loaded(scenario: str, content_hash: str) -> Loaded:
     return load_scenario(scenario)
 
 
-def start_worker(folder: str | None = None) -> None:
-    """Prepare a process that works: it ignores Ctrl-C, which is its parent's, and ends when its parent does.
-
-    Args:
-        folder: the one its parent works in, to which relative paths refer.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if folder is not None:
-        os.chdir(folder)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        if sys.platform == "linux":
-            # The kernel ends it even where Python does not run: in code that never gives back the interpreter's lock.
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True, name="simworld-parent").start()
-
-
-def resident_mb() -> float:
-    """Return the memory of this process that is in use now, mebibytes; where only its peak is known, that."""
-    with contextlib.suppress(OSError):
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows, where a worker is not replaced
-        return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def weighed_work(task: Task) -> tuple[Outcome, float]:
     """Make one run; return what came of it, and the memory of this process after it, mebibytes."""
     return work(task), resident_mb()
@@ -157,6 +121,10 @@ def work(task: Task) -> Outcome:
             if loaded.content_hash != task.content_hash:
                 raise CampaignError(
                     f"the files of {task.scenario!r} are not those the campaign began with; call simworld sweep again"
+                )
+            if issubclass(loaded.cls, World) and Files().of(loaded.cls, task.call) != task.files:
+                raise CampaignError(
+                    "a graph or cast file is not what the campaign began with; call simworld sweep again"
                 )
             found = _recorded(task, loaded) if task.folder is not None else _measured(task, loaded)
     except Interrupted as error:

@@ -111,6 +111,10 @@ def test_a_file_that_a_call_names_is_part_of_its_run(scenario: str, tmp_path: Pa
     assert (again.results["digest"] == found.results["digest"]).to_list() == [True, False]
     assert again.manifest["content_hash"] == found.manifest["content_hash"]
     assert again.manifest["files_hash"] != found.manifest["files_hash"]  # what is frozen, too
+    begun = plan(said).task(1, 0)
+    graph.write_text("0,1\n1,2\n2,0\n2,4\n", "utf-8")  # while the campaign is at work
+    assert (work(begun).status, work(begun).error[:20]) == ("failed", "a graph or cast file")
+    assert work(plan(said).task(1, 0)).status == "done"
     graph.unlink()
     with pytest.raises(CampaignError, match=r"net\.csv' cannot be read"):
         plan(said)
