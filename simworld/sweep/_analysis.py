@@ -66,6 +66,7 @@ def means(
     draws: int = DRAWS,
     seed: int = 0,
     until: Until | None = None,
+    common: bool = False,
 ) -> pl.DataFrame:
     """Return the mean of a measure at each combination of the factors' values, with its interval.
 
@@ -86,6 +87,9 @@ def means(
         draws: bootstrap samples, at least 1.
         seed: of the bootstrap's streams.
         until: the rule of adaptive replication that decided how many runs there are.
+        common: whether runs of one replicate have random numbers in common. Where several points are taken together
+            these are no independent draws: mean and interval (unless ``until`` is given) are then those of the
+            replicates' means.
 
     Returns:
         The factors, in order of first appearance, and ``n`` (runs with a number), ``missing`` (runs without), ``mean``,
@@ -103,9 +107,12 @@ def means(
     runs = _runs(results, kept, measure)
     groups = _groups(runs, factors)
     usable = [found[np.isfinite(found)] for _, found in groups]
+    units = usable
     if until is None:
-        bounds = _intervals_of_means(usable, confidence, draws, seed, ("analysis", "means", measure))
-        methods = ["bootstrap" if len(x) <= BOOTSTRAP_UP_TO else "student" for x in usable]
+        if common:
+            units = [found[np.isfinite(found)] for _, found in _groups(_of_replicates(runs, factors), factors)]
+        bounds = _intervals_of_means(units, confidence, draws, seed, ("analysis", "means", measure))
+        methods = ["bootstrap" if len(x) <= BOOTSTRAP_UP_TO else "student" for x in units]
     else:
         limits = until.bounds if until.metric == measure else None
         if limits is not None and any(len(beyond(x, limits)) for x in usable):  # the campaign ended there
@@ -114,8 +121,8 @@ def means(
         bounds = _stopped_intervals(runs, factors, rule, confidence)
         methods = ["asymptotic sequence" if rule.bounds is None else "sequence"] * len(groups)
     rows = [
-        (*values, len(x), len(found) - len(x), _mean(x), _sd(x), *bound, "none" if math.isnan(bound[0]) else method)
-        for (values, found), x, bound, method in zip(groups, usable, bounds, methods, strict=True)
+        (*values, len(x), len(found) - len(x), _mean(u), _sd(x), *bound, "none" if math.isnan(bound[0]) else method)
+        for (values, found), x, u, bound, method in zip(groups, usable, units, bounds, methods, strict=True)
     ]
     schema: dict[str, Any] = {name: runs.schema[name] for name in factors}
     schema |= {"n": pl.Int64, "missing": pl.Int64, **_floats("mean", "sd", "low", "high"), "method": pl.String}
@@ -159,21 +166,25 @@ def effects(
         factors: all factors of the campaign; a pair of runs agrees in all but the one that is compared.
         measure: the column that was measured.
         compare: the factors whose levels are compared; all when None.
-        paired: whether runs of one replicate have random numbers in common, and are to be compared in pairs; where
-            there is no pair, as if not.
+        paired: whether runs of one replicate have random numbers in common, and are to be compared in pairs: one pair
+            a replicate, its mean difference over the other factors' values that both levels have, since differences
+            that share random numbers are no independent draws. Where there is no pair, the replicates' means are
+            compared as if not.
         confidence: coverage of each interval, in (0, 1); not corrected for the number of comparisons.
         draws: bootstrap samples of each interval.
         seed: of the streams of bootstrap and permutations.
 
     Returns:
         ``factor``, ``level_a``, ``level_b`` (text), ``n_a``, ``n_b``, ``mean_a``, ``mean_b``; ``difference`` of the
-        means with ``low``, ``high`` (bootstrap as in `means`; Welch's interval above `BOOTSTRAP_UP_TO` values);
+        means with ``low``, ``high`` (bootstrap as in `means`, when ``paired`` over the replicates' means; Welch's
+        interval above `BOOTSTRAP_UP_TO` values);
         ``cohens_d``: the difference over the pooled standard deviation (Cohen 1988), NaN where that is 0;
         ``cliffs_delta``: P(b > a) − P(b < a), in [−1, 1] (Cliff 1993, doi:10.1037/0033-2909.114.3.494);
-        ``n_pairs``, ``paired_difference``, ``paired_low``, ``paired_high``: the mean difference within pairs (0 pairs
-        and NaN unless ``paired``); ``test``: ``welch`` or ``paired t``, with fewer than `SMALL` values, or when nothing
-        varies within the groups, ``permutation`` or ``sign flips``; ``p``: its two-sided p-value; ``p_holm``: the same
-        corrected for all rows (Holm 1979, doi:10.2307/4615733); ``compared``: ``all pairs`` or ``with the first``.
+        ``n_pairs`` (replicates), ``paired_difference``, ``paired_low``, ``paired_high``: the mean difference within
+        pairs (0 pairs and NaN unless ``paired``); ``test``: ``welch`` or ``paired t``, with fewer than `SMALL` values,
+        or when nothing varies within the groups, ``permutation`` or ``sign flips``; ``p``: its two-sided p-value;
+        ``p_holm``: the same corrected for all rows (Holm 1979, doi:10.2307/4615733); ``compared``: ``all pairs`` or
+        ``with the first``.
 
     Raises:
         CampaignError: a column that is not there, a measure that is no number, a factor with more than 41 levels, or
@@ -192,13 +203,18 @@ def effects(
         is_all = len(levels) * (len(levels) - 1) // 2 <= PAIRS
         chosen = itertools.combinations(levels, 2) if is_all else ((levels[0], level) for level in levels[1:])
         others = [name for name in factors if name != factor]
+        units = groups
+        if paired:
+            means_of = _of_replicates(runs, [factor])
+            units = {values[0]: found for values, found in _groups(means_of, [factor])}
         for a, b in chosen:
             name = ("analysis", "effects", measure, factor, _text(a), _text(b))
             x, y = (found[np.isfinite(found)] for found in (groups[a], groups[b]))
-            low, high = _interval_of_difference(x, y, confidence, draws, stream(seed, *name, "difference"))
+            u, v = (found[np.isfinite(found)] for found in (units[a], units[b]))
+            low, high = _interval_of_difference(u, v, confidence, draws, stream(seed, *name, "difference"))
             within = _within_pairs(runs, factor, a, b, others) if paired else np.empty(0)
             rng = stream(seed, *name, "test")
-            test, p = _paired_test(within, rng) if len(within) else _two_sample_test(x, y, rng)
+            test, p = _paired_test(within, rng) if len(within) else _two_sample_test(u, v, rng)
             (bounds,) = _intervals_of_means([within], confidence, draws, seed, (*name, "pairs"))
             rows.append((
                 factor, _text(a), _text(b), len(x), len(y), _mean(x), _mean(y), _mean(y) - _mean(x), low, high,
@@ -335,12 +351,14 @@ def correlations(
 ) -> pl.DataFrame:
     """Return Spearman's rank correlation of each numeric factor with a measure.
 
-    Meant for designs whose points are independent draws. The interval is the bootstrap's over runs, as in `means`;
-    above `BOOTSTRAP_UP_TO` runs it is Fisher's z with standard error sqrt((1 + rho²/2)/(n − 3)) (Bonett, Wright 2000,
-    doi:10.1007/BF02294183).
+    Meant for designs whose points are independent draws: where there is a column ``point``, the measure is the mean of
+    each point's runs, which are no independent draws of one another. The interval is the bootstrap's over points, as
+    in `means`; above `BOOTSTRAP_UP_TO` it is Fisher's z with standard error sqrt((1 + rho²/2)/(n − 3)) (Bonett, Wright
+    2000, doi:10.1007/BF02294183).
 
     Returns:
-        ``factor``, ``n``, ``rho``, ``low``, ``high``, ``p`` (two-sided, t distribution), ``p_holm`` (over all rows);
+        ``factor``, ``n`` (points), ``rho``, ``low``, ``high``, ``p`` (two-sided, t distribution), ``p_holm`` (over
+        all rows);
         factors that are no numbers, or have one value, are left out.
 
     Raises:
@@ -349,7 +367,11 @@ def correlations(
     from scipy import stats
 
     check_interval(confidence, draws)
-    runs = _runs(results, factors, measure).drop_nulls(_VALUE)
+    is_by_point = "point" in results.columns
+    runs = _runs(results, [*factors, "point"] if is_by_point else factors, measure).drop_nulls(_VALUE)
+    if is_by_point:
+        first = [pl.col(name).first() for name in factors]
+        runs = runs.group_by("point", maintain_order=True).agg(*first, pl.col(_VALUE).mean())
     rows: list[tuple[Any, ...]] = []
     for factor in factors:
         if not runs.schema[factor].is_numeric():
@@ -509,7 +531,18 @@ def summary(found: CampaignResults, measure: str | None = None) -> dict[str, Any
             "means are the confidence sequence's, which hold whenever one stops; those of effects, and all p-values, "
             "are for a fixed number of replicates and only a guide."
         )
+    few = made["means"]["n"].min() if "means" in made and campaign.until is None else None
+    if few is not None and few < SMALL:
+        notes.append(
+            f"Some points have only {few} run{'' if few == 1 else 's'}: bootstrap intervals of means of fewer than "
+            f"{SMALL} cover less often than they say."
+        )
     compared = _compared(found, notes)
+    if compared and kind in ("latin_hypercube", "random") and results["replicate"].n_unique() > 1:
+        notes.append(
+            "effects: runs of one point have the values of all factors in common and are no independent draws; "
+            "intervals and p-values take them as such, and are too narrow and too small."
+        )
     if compared:
         paired = campaign.common_random_numbers
         attempt("effects", lambda: effects(results, factors, chosen, compare=compared, paired=paired))
@@ -590,8 +623,16 @@ def _groups(runs: pl.DataFrame, factors: Sequence[str]) -> list[tuple[tuple[Any,
     return [(tuple(row[:-1]), np.asarray(row[-1], np.float64)) for row in held.iter_rows()]
 
 
+def _of_replicates(runs: pl.DataFrame, factors: Sequence[str]) -> pl.DataFrame:
+    """Return the mean of each replicate at each combination of the factors' values, in order of first appearance."""
+    if "replicate" not in runs.columns:
+        raise CampaignError("runs that have random numbers in common are known by a column 'replicate'")
+    by = [*factors, "replicate"]
+    return runs.group_by(by, maintain_order=True).agg(pl.col(_VALUE).mean())
+
+
 def _within_pairs(runs: pl.DataFrame, factor: str, a: Any, b: Any, others: Sequence[str]) -> Floats:
-    """Return b − a for every replicate and values of the other factors that both have."""
+    """Return the mean of b − a over the values of the other factors that both have, of every replicate."""
     by = ["replicate", *others]
     sides = [runs.filter(pl.col(factor).eq_missing(pl.lit(level))).drop_nulls(_VALUE) for level in (a, b)]
     if any(side.select(by).is_duplicated().any() for side in sides):
@@ -599,7 +640,8 @@ def _within_pairs(runs: pl.DataFrame, factor: str, a: Any, b: Any, others: Seque
     both = sides[0].join(sides[1], on=by, how="inner", nulls_equal=True, suffix=":b", maintain_order="left")
     before, after = (both[name].to_numpy().astype(np.float64) for name in (_VALUE, f"{_VALUE}:b"))
     is_same = np.isclose(before, after, rtol=_EQUAL, atol=0.0)  # a difference that is rounding has no sign
-    return np.where(is_same, 0.0, after - before)
+    within = both.select("replicate", pl.Series(_VALUE, np.where(is_same, 0.0, after - before)))
+    return _of_replicates(within, [])[_VALUE].to_numpy()
 
 
 def _bootstrap(
@@ -697,11 +739,11 @@ def _two_sample_test(x: Floats, y: Floats, rng: np.random.Generator) -> tuple[st
         # Of all ways to split the values one is as extreme as this on its side; both sides count.
         is_same = _is_constant(np.concatenate([x, y]))
         return "permutation", 1.0 if is_same else min(1.0, 2 / math.comb(len(x) + len(y), len(x)))
+    if min(len(x), len(y)) < 2:
+        return "", _NAN
     if min(len(x), len(y)) < SMALL and max(len(x), len(y)) <= BOOTSTRAP_UP_TO:
         found = stats.permutation_test((x, y), _gap, vectorized=True, n_resamples=PERMUTATIONS, rng=rng)
         return "permutation", float(found.pvalue)
-    if min(len(x), len(y)) < 2:
-        return "", _NAN
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SciPy says that a group without variance has lost precision
         return "welch", float(stats.ttest_ind(y, x, equal_var=False).pvalue)

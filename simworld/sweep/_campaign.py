@@ -31,6 +31,10 @@ OWN = ("point", "replicate", "key", "status", "error", "digest", "steps_done", "
 """Columns of the results that are no factor and no measure."""
 
 
+MOST_RUNS = 1_000_000
+"""Runs that a campaign may begin with; arbitrary: their plan takes some gigabytes."""
+
+
 class Span(Record):
     """A factor that is a range of numbers."""
 
@@ -38,7 +42,7 @@ class Span(Record):
     """Least value."""
     high: float
     """Greatest value."""
-    levels: int | None = Field(None, ge=2)
+    levels: int | None = Field(None, ge=2, le=MOST_RUNS)
     """How many values a factorial takes, evenly spaced; the sampled designs take any, and need none."""
     integer: bool = False
     """Whether values are whole numbers; low and high then are, too."""
@@ -147,7 +151,7 @@ class Design(Record):
     kind: Literal["factorial", "points", "latin_hypercube", "sobol", "morris", "random", "variance"] = "factorial"
     """``factorial`` all combinations; ``points`` those listed; ``latin_hypercube``, ``random``, ``sobol`` (Saltelli's
     scheme) samples of the ranges; ``morris`` trajectories; ``variance`` the nested design of the variance card."""
-    n: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1, le=MOST_RUNS)
     """Points of a Latin hypercube or random design, base sample of Sobol' (a power of 2), trajectories of Morris."""
     points: tuple[dict[str, Value], ...] = ()
     """The points of ``points``, each a value for every factor."""
@@ -166,7 +170,7 @@ class Design(Record):
 class Measure(Record):
     """What is read from a run, and when."""
 
-    metric: str
+    metric: str = Field(min_length=1)
     """A metric (``observer.metric``, or the scenario's own) or a finding (``observer.metric``)."""
     at: Literal["final", "mean", "max", "min"] = "final"
     """After the last step, or over the steps from ``after`` on."""
@@ -174,6 +178,14 @@ class Measure(Record):
     """Steps left out at the beginning: the burn-in."""
     name: str = ""
     """Column in the results; the metric's own name, with ``at`` where it is not final, by default."""
+
+    @model_validator(mode="after")
+    def _has_a_burn_in(self) -> Self:
+        if self.at == "final" and self.after:
+            raise ValueError(
+                f'after = {self.after} has nothing to do where at is "final"; say at = "mean", or leave it out'
+            )
+        return self
 
     @property
     def column(self) -> str:
@@ -228,7 +240,7 @@ class Budget(Record):
 class Stop(Record):
     """When a run, or the campaign, is given up."""
 
-    timeout_s: float | None = Field(None, gt=0)
+    timeout_s: float | None = Field(None, gt=0, le=1e8)
     """Seconds of wall-clock time after which a run counts as failed; None: never."""
     max_failed: int | None = Field(None, ge=0)
     """Failed runs after which no more are started; None: any number may fail."""
@@ -306,6 +318,13 @@ class Campaign(Record):
             found["factors"] = factors
         return found
 
+    @field_validator("replicates", "seed", "steps", "workers", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if isinstance(value, bool | str):
+            raise ValueError("it is a whole number, without quotes")
+        return value
+
     @field_validator("measures", mode="before")
     @classmethod
     def _plain_names(cls, value: Any) -> Any:
@@ -323,6 +342,8 @@ class Campaign(Record):
                 if not levels:
                     raise ValueError(f"factor {name!r} has no value; give at least one")
                 for level in levels:
+                    if isinstance(level, float) and not math.isfinite(level):
+                        raise ValueError(f"factor {name!r} has the value {level!r}, which is no finite number")
                     if isinstance(level, list | dict):
                         raise ValueError(
                             f"factor {name!r} has the value {level!r:.80}; a value is one number, text, true or false"
@@ -330,6 +351,8 @@ class Campaign(Record):
                 # 1 and 1.0 would be one row of every table, true and 1 would not.
                 if len({json.dumps(_counted(level)) for level in levels}) < len(levels):
                     raise ValueError(f"factor {name!r} has a value twice: {list(levels)!r:.200}")
+            elif not isinstance(levels, Mapping | Record):
+                raise ValueError(f"factor {name!r} is one value; give a list of values, or fix it under [params]")
         return {name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}
 
     @model_validator(mode="after")
@@ -408,6 +431,11 @@ class Campaign(Record):
         names = [measure.column for measure in self.measures]
         if len(set(names)) < len(names):
             raise ValueError(f"two measures have one name in {names}; give them names")
+        for measure in self.measures:
+            if self.steps is not None and measure.after > self.steps:
+                raise ValueError(
+                    f"measure {measure.column!r} is read from step {measure.after} on, and a run has {self.steps} steps"
+                )
         if own := set(names) & set(OWN):
             raise ValueError(f"measure {min(own)!r} has the name of another column of the results; give it a name")
         if own := set(self.series) & {"point", "replicate", "step"}:
@@ -416,7 +444,8 @@ class Campaign(Record):
             )
         if len(set(self.series)) < len(self.series):
             raise ValueError(f"series names a metric twice: {list(self.series)}")
-        for what, wanted in (("until.metric", self.until.metric if self.until else ""), ("outcome", self.outcome)):
+        columns = [("until.metric", self.until.metric if self.until else ""), ("outcome", self.outcome)]
+        for what, wanted in (*columns, *(("theory", name.removeprefix("value:")) for name in self.theory)):
             if wanted and names and wanted not in names:
                 raise ValueError(f"{what} = {wanted!r} is no measure{did_you_mean(wanted, names)}; there are {names}")
         has_model = "model" in {*self.settings, *self.factors}
@@ -519,7 +548,9 @@ def checked(said: Mapping[str, Any], where: str = "the campaign") -> Campaign:
 
 
 def _line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # A name that is written wrong is said before the one that is missing for it.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     # Of a union the member's own name stands in the place; a reader knows only what was written.
     place = [str(part) for part in first["loc"] if part not in ("list", "span", "draw")]
     name = ".".join(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,22 @@ from simworld.rng import derive_seed
 from simworld.sweep._campaign import Campaign, Draw, Factor, Span, Value
 
 type Point = dict[str, Value]
+
+
+def size(campaign: Campaign) -> int:
+    """Return how many points `points` would make, without making them."""
+    design, factors = campaign.design, campaign.factors
+    n, k = design.n or 1, len(factors)
+    if design.kind == "points":
+        return len(design.points)
+    if design.kind == "factorial":
+        return math.prod(len(f) if isinstance(f, tuple) else getattr(f, "levels", 1) or 1 for f in factors.values())
+    if design.kind == "variance":
+        listed = [factors.get(name) for name in design.components]
+        return math.prod(len(f) if isinstance(f, tuple) else design.repeats for f in listed)
+    if design.kind == "sobol":
+        return n * (2 * k + 2 if design.second_order else k + 2)
+    return n * (k + 1) if design.kind == "morris" else n
 
 
 def points(campaign: Campaign) -> list[Point]:

@@ -143,8 +143,12 @@ class Processes:
         future: Future[tuple[Outcome, float]] | None = None
         with contextlib.suppress(BrokenProcessPool):
             future = worker.pool.submit(weighed_work, task)
-        if future is None:  # it died a moment ago
-            self._bury(worker)
+        if future is None:  # it died a moment ago; what it did before that is still to be heard, in order
+            with contextlib.suppress(queue.Empty):
+                while worker in self._crew and (worker.tasks or not worker.is_ready):
+                    self._hear(*self._news.get(timeout=LEAVE_S))
+            if worker in self._crew:
+                self._bury(worker)
             self.submit(task)
             return
         if not worker.tasks:

@@ -153,8 +153,10 @@ class Journal:
 
     def keep(self, outcome: Outcome) -> None:
         """Keep the outcome of one run, with what made it."""
+        # What a scenario says of its error may be anything: text that no file can hold, or megabytes.
+        said = outcome.error[:_LONGEST_ERROR].encode("utf-8", "backslashreplace").decode()
         row = (
-            outcome.key, outcome.status, outcome.error, _json(outcome.values), _json(outcome.series), outcome.digest,
+            outcome.key, outcome.status, said, _json(outcome.values), _json(outcome.series), outcome.digest,
             outcome.steps, outcome.usd, outcome.tokens, outcome.seconds, self._version, self._call, outcome.key,
         )  # fmt: skip
         with _mapped(self.file):
@@ -325,6 +327,8 @@ class Journal:
             return [dict(zip(names, row, strict=True)) for row in self._db.execute(query)]
 
 
+_LONGEST_ERROR = 10_000
+"""Characters of an error that are kept; arbitrary."""
 _OUTCOME = "key, status, error, measured, series, digest, steps, usd, tokens, seconds"
 _NEW = ("status", "error", "measured", "series", "digest", "steps", "usd", "tokens", "seconds", "version")
 _KEEP = f"""

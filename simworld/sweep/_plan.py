@@ -16,8 +16,8 @@ from simworld.mind.llm import Asking
 from simworld.observe import observer
 from simworld.run import Loaded, load_scenario, versions
 from simworld.scenario import find_lab
-from simworld.sweep._campaign import SETTINGS, Campaign, checked, read_campaign
-from simworld.sweep._design import Point, call_of, points, seeds_of
+from simworld.sweep._campaign import MOST_RUNS, SETTINGS, Campaign, checked, read_campaign
+from simworld.sweep._design import Point, call_of, points, seeds_of, size
 from simworld.sweep._executors import check_executor
 from simworld.sweep._files import Files
 from simworld.sweep._work import Task
@@ -118,6 +118,10 @@ def plan(given: Campaign | Mapping[str, Any] | str | Path, name: str | None = No
         params = frozenset(campaign.factors.keys() - {"steps", "observers"})
     else:
         _check_names(campaign, params)
+    until = campaign.until
+    at_first = max(campaign.replicates, 0 if until is None else min(until.first, until.max_replicates))
+    if (n_runs := size(campaign) * at_first) > MOST_RUNS:
+        raise CampaignError(f"the design has {n_runs:,} runs, more than {MOST_RUNS:,}; give fewer levels or replicates")
     made = points(campaign)
     if not made:
         raise CampaignError("the design has no point; give factors values, or leave them out")

@@ -281,7 +281,7 @@ class CampaignResults:
         """Mean of a measure at each point, with its interval: `simworld.sweep.means`."""
         from simworld.sweep._analysis import means
 
-        named = {"until": self.campaign.until, **named}
+        named = {"until": self.campaign.until, "common": self.campaign.common_random_numbers, **named}
         return means(self.results, self.factors, measure or self.outcome, **named)
 
     def effects(self, measure: str | None = None, **named: Any) -> pl.DataFrame:

@@ -317,8 +317,10 @@ class _Work:
                     self._queue.append(under_way.pop(found.task.key))  # type: ignore[union-attr]
                     continue
                 if outcome.status == "stopped":
+                    # Its own error says what to do with a run; here the campaign is called again.
+                    why = f": {outcome.error.partition(';')[0]}" if outcome.error else ""
                     raise Interrupted(
-                        f"stopped after {self.finished:,} of {self.planned:,} runs; call it again to go on"
+                        f"stopped after {self.finished:,} of {self.planned:,} runs{why}; call it again to go on"
                     )
                 if outcome.key not in under_way:
                     continue  # of a run that was given to another worker meanwhile

@@ -20,7 +20,15 @@ from typing import Any
 
 import polars as pl
 
-from simworld.errors import BudgetSpent, CampaignError, Interrupted, SimworldError, did_you_mean
+from simworld.errors import (
+    BudgetSpent,
+    CampaignError,
+    Interrupted,
+    SimworldError,
+    StorageError,
+    UsageError,
+    did_you_mean,
+)
 from simworld.run import Loaded, Run, execute, load_scenario, measured, prepare, resume, start_run
 from simworld.sweep._campaign import Measure
 from simworld.sweep._files import Files
@@ -109,7 +117,11 @@ def _loaded(scenario: str, content_hash: str) -> Loaded:
 
 def weighed_work(task: Task) -> tuple[Outcome, float]:
     """Make one run; return what came of it, and the memory of this process after it, mebibytes."""
-    return work(task), resident_mb()
+    here = os.getcwd()
+    try:
+        return work(task), resident_mb()
+    finally:
+        os.chdir(here)  # a scenario may have gone elsewhere, and relative paths of the next run are of this folder
 
 
 def work(task: Task) -> Outcome:
@@ -131,6 +143,8 @@ def work(task: Task) -> Outcome:
         if not isinstance(error, BudgetSpent):
             return Outcome(task.key, "stopped", str(error), seconds=time.perf_counter() - began)
         why = str(error)
+    except StorageError as error:  # a full disk is no fault of the run, and the next would fare no better
+        return Outcome(task.key, "stopped", str(error), seconds=time.perf_counter() - began)
     except (SimworldError, TimedOut) as error:
         why = str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a scenario's own code; the campaign goes on
@@ -159,7 +173,11 @@ def _recorded(task: Task, loaded: Loaded) -> Found:
         # A folder without a manifest was being made when its process died; nothing was asked or paid before.
         shutil.rmtree(folder, ignore_errors=True)
         prepared = prepare(task.scenario, **task.call, loaded=loaded)
-        execute(prepared, start_run(prepared, folder))
+        try:
+            path = start_run(prepared, folder)
+        except UsageError as error:  # the folder is the campaign's choice: that it cannot be made is the disk's doing
+            raise StorageError(str(error)) from error
+        execute(prepared, path)
         run = Run(folder)
     rest = {"digest": run.digest or "", "steps": run.steps, **cost_of(task.folder)}
     return (*read(run.metrics, run.findings, task.measures, task.series), rest)
@@ -168,7 +186,7 @@ def _recorded(task: Task, loaded: Loaded) -> Found:
 def cost_of(folder: str | None) -> dict[str, Any]:
     """Return what the models of a recorded run took: dollars and tokens; of a run that was cut off, what is on tape."""
     spent: Sequence[Mapping[str, Any]] = ()
-    with contextlib.suppress(SimworldError):
+    with contextlib.suppress(SimworldError, OSError):
         if folder is not None:
             run = Run(Path(folder))
             spent = run.manifest["spending"] if "spending" in run.manifest else run.spending.to_dicts()

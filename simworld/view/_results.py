@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from simworld.sweep import Span, means
@@ -30,10 +31,9 @@ MINDS = 3
 """Heat maps, one a mind; arbitrary."""
 STEPS_SHOWN = 200
 """Steps of a course that are drawn; of longer ones every k-th; arbitrary, as many as can be told apart."""
-NORMAL_95 = 1.96
-"""Half a 95 % interval in standard errors."""
 
 HOW = "Intervals are 95 %, by bootstrap over runs (BCa; Student's above 500 runs)."
+HOW_COMMON = "Intervals are 95 %, by bootstrap over replicates, whose runs share random numbers (BCa)."
 STOPPED = (
     "Intervals are {:g} %, by the {} confidence sequence that holds whenever replicates stop; none where all values "
     "are equal and their bounds unknown."
@@ -44,7 +44,7 @@ def _how(subject: Subject, frame: pl.DataFrame) -> str:
     """Return how the intervals of a table of means are made."""
     until = subject.campaign.until
     if until is None:
-        return HOW
+        return HOW_COMMON if subject.campaign.common_random_numbers else HOW
     return STOPPED.format(100 * until.confidence, "exact" if "sequence" in frame["method"] else "asymptotic")
 
 
@@ -158,9 +158,9 @@ def _curve(subject: Subject, measure: str, x: str) -> Drawing:
     if subject.is_many(played, x):
         played, null = (_in_parts(runs, x, PARTS) for runs in (played, null))
         said.append("Runs are taken together in tenths of the factor's values.")
-    until = subject.campaign.until
-    frame = means(played, [x] if by is None else [x, by], measure, until=until)
-    beside = means(null, [x], measure, until=until) if null.height else None
+    until, common = subject.campaign.until, subject.campaign.common_random_numbers
+    frame = means(played, [x] if by is None else [x, by], measure, until=until, common=common)
+    beside = means(null, [x], measure, until=until, common=common) if null.height else None
     rest = [name for name in subject.varied if name not in (x, by) and (name != "mind" or beside is None)]
     if beside is not None:
         said.append("Grey: the null policy, its mean and interval.")
@@ -217,7 +217,8 @@ def heat_maps(subject: Subject) -> list[Block]:
         which = f", mind {mind}" if mind else ""
         caption = f"Mean of {subject.outcome}{which}{_over(rest)}."
         caption += f" {' and '.join(many)}: means of sixths of the values." if many else ""
-        frame = means(held, [x, y], subject.outcome, until=subject.campaign.until)
+        campaign = subject.campaign
+        frame = means(held, [x, y], subject.outcome, until=campaign.until, common=campaign.common_random_numbers)
         blocks.append(figures.heat_map(
             f"{subject.outcome} over {x} and {y}{which}", caption, frame, x, y,
             subject.title_of(x), subject.title_of(y), subject.outcome,
@@ -258,13 +259,13 @@ def _differences(subject: Subject, found: pl.DataFrame) -> list[Block]:
     )
     names = [f"{a}: {b}" for a, b in drawn.select("factor", "levels").iter_rows()]
     caption = "Difference of the means at two values of a factor, over all values of the others together"
-    caption += ", within pairs of runs that share random numbers" if is_paired else ""
+    caption += ", within replicates, whose runs share random numbers" if is_paired else ""
     title = f"Differences of {subject.outcome}"
     kept = ["factor", "level_a", "level_b", "difference", "low", "high"]
     return [
         figures.dots(
-            title, f"{caption}. {HOW}", drawn.select(kept), names, f"difference of {subject.outcome}",
-            value="difference", zero=True,
+            title, f"{caption}. {HOW_COMMON if is_paired else HOW}", drawn.select(kept), names,
+            f"difference of {subject.outcome}", value="difference", zero=True,
         ),
         grid(title, table, heads, limit=ROWS_SHOWN, note=note),
     ]  # fmt: skip
@@ -348,7 +349,8 @@ def _morris(subject: Subject, found: pl.DataFrame) -> list[Block]:
 
 def _correlations(subject: Subject, found: pl.DataFrame) -> list[Block]:
     shown = found.head(POINTS_SHOWN)
-    heads = [("factor", "Factor"), ("n", "Runs"), ("rho", "ρ"), ("interval", "95 % interval"), ("p_shown", "p (Holm)")]
+    heads = [("factor", "Factor"), ("n", "Points"), ("rho", "ρ"), ("interval", "95 % interval")]
+    heads.append(("p_shown", "p (Holm)"))
     table = found.with_columns(_intervals(found), _p_values(found, "p_holm"))
     return [
         figures.dots(
@@ -438,10 +440,11 @@ def courses(subject: Subject) -> list[Block]:
     for name in subject.campaign.series:
         if name not in series.columns:
             continue
-        frame = _course(played, ["step", *([by] if by else [])], name)
-        beside = _course(null, ["step"], name) if null.height else None
+        common = subject.campaign.common_random_numbers
+        frame = _course(played, ["step", *([by] if by else [])], name, common)
+        beside = _course(null, ["step"], name, common) if null.height else None
         said = [f"Mean of {name} over runs after each step{f', a line a value of {by}' if by else ''}."]
-        said.append("Bands: 95 % intervals of the mean (normal).")
+        said.append("Bands: 95 % intervals of the mean (Student's).")
         said += [f"Every {stride}th step is drawn."] if stride > 1 else []
         said += ["Grey: the null policy."] if beside is not None else []
         more = frame[by].n_unique() - figures.LINES if by else 0
@@ -453,13 +456,20 @@ def courses(subject: Subject) -> list[Block]:
     return blocks
 
 
-def _course(runs: pl.DataFrame, by: Sequence[str], name: str) -> pl.DataFrame:
-    """Return the mean of a metric over runs with its interval, by step and what else is named."""
+def _course(runs: pl.DataFrame, by: Sequence[str], name: str, common: bool) -> pl.DataFrame:
+    """Return the mean of a metric with its interval, by step and what else is named.
+
+    Over runs, or over the means of replicates, whose runs have random numbers in common.
+    """
+    from scipy import stats
+
     value = pl.when(pl.col(name).is_finite()).then(pl.col(name))
-    half = NORMAL_95 * pl.col("sd") / pl.col("n").sqrt()
-    return (
-        runs.group_by(by, maintain_order=True)
-        .agg(value.count().alias("n"), value.mean().alias("mean"), value.std().alias("sd"))
-        .with_columns((pl.col("mean") - half).alias("low"), (pl.col("mean") + half).alias("high"))
-        .sort("step", maintain_order=True)
+    if common:
+        runs = runs.group_by([*by, "replicate"], maintain_order=True).agg(value.mean().alias(name))
+    frame = runs.group_by(by, maintain_order=True).agg(
+        value.count().alias("n"), value.mean().alias("mean"), value.std().alias("sd")
     )
+    n = frame["n"].to_numpy()
+    errors = pl.Series(np.asarray(stats.t.ppf(0.975, n - 1.0))) * pl.col("sd") / pl.col("n").sqrt()
+    frame = frame.with_columns((pl.col("mean") - errors).alias("low"), (pl.col("mean") + errors).alias("high"))
+    return frame.sort("step", maintain_order=True)

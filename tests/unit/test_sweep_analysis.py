@@ -204,24 +204,46 @@ def test_thousands_of_runs_get_welchs_interval() -> None:
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
-def test_pairs_share_replicate_and_all_other_factors() -> None:
-    """The replicate's noise is much larger than the effect, 0.1 · (1 + b); pairs do not see it, groups see only it."""
+def test_a_pair_is_a_replicate_over_all_other_factors() -> None:
+    """The replicate's noise is much larger than the effect, 0.1 · (1 + b) and a little of it; pairs do not see it."""
     noise = stream(3, "test").normal(0, 10, 12)
     frame = crossed(
-        {"a": [0, 1], "b": [0, 1]}, 12, lambda a, b, replicate: noise[replicate] + 0.1 * a * (1 + b) + 5 * b
+        {"a": [0, 1], "b": [0, 1]}, 12, lambda a, b, replicate: noise[replicate] * (1 + a / 500) + 0.1 * a * (1 + b)
     )
+    within = 0.15 + noise / 500
     rows = sweep.effects(frame.sample(fraction=1.0, shuffle=True, seed=1), ["a", "b"], "y", paired=True)
     row = rows.row(0, named=True)
-    assert (row["factor"], row["n_pairs"], row["test"]) == ("a", 24, "paired t")
-    assert row["paired_difference"] == pytest.approx(0.15, abs=1e-9)
-    assert 0.12 < row["paired_low"] < 0.15 < row["paired_high"] < 0.18
-    assert row["p"] == pytest.approx(stats.ttest_1samp([0.1] * 12 + [0.2] * 12, 0).pvalue, rel=1e-6)
+    assert (row["factor"], row["n_pairs"], row["test"]) == ("a", 12, "paired t")
+    assert row["paired_difference"] == pytest.approx(within.mean(), abs=1e-9)
+    assert 0.12 < row["paired_low"] < within.mean() < row["paired_high"] < 0.18
+    assert row["p"] == pytest.approx(stats.ttest_1samp(within, 0).pvalue, rel=1e-6)
     alone = sweep.effects(frame, ["a", "b"], "y").row(0, named=True)
     assert alone["p"] > 0.9
     assert alone["n_pairs"] == 0
     # Holm over the two rows by hand.
     low, high = sorted(rows["p"])
     assert sorted(rows["p_holm"]) == pytest.approx([2 * low, max(2 * low, high)])
+
+
+def test_runs_that_share_random_numbers_are_no_independent_draws() -> None:
+    """The effect of a is the replicate's own, alike at eight values of b: there are ten draws of it and not eighty."""
+    rejected = covered = 0
+    for i in range(60):
+        own, base = stream(i, "test").normal(0, 1, 10), stream(i, "base").normal(0, 1, 10)
+        noise = stream(i, "noise").normal(0, 0.1, (2, 8, 10))
+        frame = crossed(
+            {"a": [0, 1], "b": list(range(8))}, 10,
+            lambda a, b, replicate, own=own, base=base, noise=noise: (
+                base[replicate] + a * own[replicate] + noise[a, b, replicate]
+            ),
+        )  # fmt: skip
+        row = sweep.effects(frame, ["a", "b"], "y", compare=["a"], paired=True, draws=200).row(0, named=True)
+        rejected += row["p"] < 0.05
+        mean = sweep.means(frame, ["a"], "y", draws=200, common=True).row(0, named=True)
+        covered += mean["low"] <= 0 <= mean["high"]
+        assert mean["n"] == 80
+    assert rejected <= 8  # 3 are expected; with 80 pairs it was every second
+    assert covered >= 48  # of ten values BCa covers some 90 %; over runs it was every second
 
 
 def test_a_pair_with_a_failed_half_is_no_pair() -> None:
@@ -237,7 +259,17 @@ def test_pairs_that_are_not_unique_are_refused() -> None:
     frame = crossed({"a": [0, 1], "b": [0, 1]}, 2, lambda a, b, replicate: a + b)
     with pytest.raises(CampaignError, match="no pairs"):
         sweep.effects(frame, ["a"], "y", paired=True)
-    assert sweep.effects(frame, ["a", "b"], "y", compare=["a"], paired=True)["n_pairs"].to_list() == [4]
+    assert sweep.effects(frame, ["a", "b"], "y", compare=["a"], paired=True)["n_pairs"].to_list() == [2]
+
+
+@pytest.mark.parametrize("lone", [0, 1])
+def test_one_run_beside_several_has_a_difference_and_no_test(lone: int) -> None:
+    """As in a campaign that is half done, or whose other runs failed."""
+    frame = table({"a": [lone, 1 - lone, 1 - lone], "y": [1.0, 2.0, 4.0]})
+    row = sweep.effects(frame, ["a"], "y").row(0, named=True)
+    assert (row["n_a"], row["n_b"], row["difference"], row["test"]) == (1, 2, 2.0, "")
+    assert math.isnan(row["p"])
+    assert math.isnan(row["p_holm"])
 
 
 def test_groups_that_do_not_vary() -> None:
@@ -282,7 +314,8 @@ def test_levels_may_be_missing_values() -> None:
     inner = table({
         "a": ["p", "p", "q", "q"], "b": [None, 1, None, 1], "replicate": [0] * 4, "y": [1.0, 2.0, 2.0, 3.0]
     })  # fmt: skip
-    assert sweep.effects(inner, ["a", "b"], "y", paired=True)["n_pairs"][0] == 2
+    assert sweep.effects(inner, ["a", "b"], "y", paired=True)["n_pairs"][0] == 1
+    assert sweep.effects(inner, ["a", "b"], "y", paired=True)["paired_difference"][0] == 1.0
 
 
 # analysis of variance
@@ -410,6 +443,19 @@ def test_rank_correlations() -> None:
     assert found["low"][0] > 0.6
     assert found["low"][1] < 0 < found["high"][1]
     assert found["p_holm"].to_list() == pytest.approx([2 * found["p"][0], found["p"][1]])
+
+
+def test_rank_correlations_are_of_points_and_not_of_their_runs() -> None:
+    draw = stream(13, "test")
+    x = draw.random(20)
+    y = x[:, None] + draw.normal(0, 1, (20, 5))
+    frame = pl.DataFrame({
+        "point": np.repeat(range(20), 5), "replicate": list(range(5)) * 20, "x": np.repeat(x, 5), "y": y.ravel(),
+    })  # fmt: skip
+    row = sweep.correlations(frame, ["x"], "y").row(0, named=True)
+    expected = stats.spearmanr(x, y.mean(1))
+    assert row["n"] == 20
+    assert (row["rho"], row["p"]) == pytest.approx((expected.statistic, expected.pvalue))
 
 
 def test_rank_correlations_of_many_runs_and_of_none() -> None:
@@ -594,7 +640,7 @@ def test_a_factorial_campaign_from_file_to_findings(plane: str, tmp_path: Path) 
     # Averaged over b = 0 and 4 a step of a is worth 3 and 7: 5; common random numbers take the noise out.
     assert rows["paired_difference"].to_list() == pytest.approx([5, 10, 5])
     assert rows["difference"].to_list() == pytest.approx([5, 10, 5])
-    assert (rows["p"] < 1e-6).all()
+    assert rows["p"].to_list() == pytest.approx([2 / 2**12] * 3)  # twelve signs alike: differences do not vary
     assert (rows["high"] - rows["low"] > 10).all()
     assert (rows["paired_high"] - rows["paired_low"] < 4).all()
     assert found.anova()["term"].to_list() == ["a", "b", "a × b", "residual"]
@@ -652,5 +698,5 @@ def test_a_summary_leaves_out_factors_of_many_levels(plane: str, tmp_path: Path)
     found = made(plane, tmp_path / "c", factors={"a": list(range(42)), "b": [0, 1]}, common_random_numbers=True)
     summary = found.summary()
     assert summary["effects"]["factor"].to_list() == ["b"]
-    assert summary["effects"]["n_pairs"].to_list() == [42]
+    assert summary["effects"]["n_pairs"].to_list() == [1]  # one replicate, over 42 values of a
     assert any("factor a has 42 levels" in note for note in summary["notes"])

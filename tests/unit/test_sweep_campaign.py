@@ -17,7 +17,7 @@ from simworld.cli import _main
 from simworld.errors import UsageError
 from simworld.sweep import Campaign, Draw, Span, crew_of, plan, points, read_campaign
 from simworld.sweep._campaign import checked
-from simworld.sweep._design import seeds_of, unit_sample
+from simworld.sweep._design import seeds_of, size, unit_sample
 from tests.unit.campaigns import campaign, write_coin
 
 
@@ -182,6 +182,25 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no worker": ({"workers": 0}, "workers"),
     "a wrong type": ({"replicates": "three"}, "replicates"),
     "no replicate": ({"replicates": 0}, "replicates"),
+    "a truth as a number": ({"replicates": True}, "replicates: it is a whole number"),
+    "a number in quotes": ({"steps": "3"}, "steps: it is a whole number"),
+    "a value that is none": ({"factors": {"p": [0.5, float("nan")]}}, "factor 'p' has the value nan"),
+    "a factor of one value": ({"factors": {"p": 0.5}}, "factor 'p' is one value; give a list"),
+    "too many levels": ({"factors": {"p": {"low": 0, "high": 1, "levels": 10**9}}}, "factors.p.levels"),
+    "too many points": (
+        {"factors": {name: {"low": 0, "high": 1, "levels": 10**5} for name in ("p", "p_trouble")}, "replicates": 1},
+        "the design has 10,000,000,000 runs",
+    ),
+    "too many replicates": ({"replicates": 10**12}, "runs, more than 1,000,000"),
+    "too large a sample": ({"design": {"kind": "latin_hypercube", "n": 10**11}}, "design.n"),
+    "a time without end": ({"stop": {"timeout_s": 1e300}}, "stop.timeout_s"),
+    "a burn-in of the end": ({"measures": [{"metric": "share", "after": 2}]}, "say at ="),
+    "a burn-in beyond the end": (
+        {"steps": 3, "measures": [{"metric": "share", "at": "mean", "after": 4}]}, "a run has 3 steps",
+    ),
+    "a measure without a name": ({"measures": [""]}, "measures.0.metric"),
+    "theory of no measure": ({"theory": {"shares": 0.5}}, "theory = 'shares' is no measure; did you mean 'share'"),
+    "a key of a measure": ({"measures": [{"metrik": "share"}]}, "no key 'measures.0.metrik'; did you mean 'metric'"),
 }  # fmt: skip
 
 
@@ -205,6 +224,20 @@ def test_a_bad_file_is_one_line_and_exit_code_2(text: str, tmp_path: Path) -> No
 
 
 # -- designs --------------------------------------------------------------------------------------------------------
+
+
+DESIGNS: list[dict[str, Any]] = [
+    {}, {"kind": "latin_hypercube", "n": 5}, {"kind": "random", "n": 7}, {"kind": "morris", "n": 3},
+    {"kind": "sobol", "n": 4}, {"kind": "sobol", "n": 4, "second_order": True}, {"kind": "variance"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: str(design.get("kind", "factorial")))
+def test_a_design_has_the_size_that_is_foretold(scenario: str, design: dict[str, Any]) -> None:
+    span = {"low": 0, "high": 1} if design else {"low": 0, "high": 1, "levels": 3}
+    factors = {} if design.get("kind") == "variance" else {"p": span, "mind": ["rules", "null"]}
+    made = checked(campaign(scenario, factors=factors, design=design, replicates=1))
+    assert size(made) == len(points(made))
 
 
 def test_a_factorial_is_every_combination_the_first_factor_slowest(scenario: str) -> None:

@@ -244,6 +244,33 @@ def test_a_scenario_that_leaks_memory_cannot_fill_the_machine(tmp_path: Path) ->
     assert max(mb[-1] - mb[0] for mb in runs) < 200
 
 
+def test_what_a_worker_did_before_it_died_is_heard(scenario: str, tmp_path: Path) -> None:
+    """It dies between two looks, and its pool refuses the next run: the one that was done is kept, no start failed."""
+    from simworld.sweep._executors import Processes
+
+    ready = plan(campaign(scenario), out=tmp_path / "campaign")
+    crew = Processes(1)
+    try:
+        crew.submit(ready.task(0, 0))
+        (worker,) = crew._crew
+        (future,) = worker.tasks
+        made, _ = future.result(60)
+        worker.process.kill()
+        worker.process.join()
+        while not worker.pool._broken:  # its manager is about to learn it
+            time.sleep(0.002)
+        crew.submit(ready.task(0, 1))
+        first = crew.done(0.0)
+        assert [outcome is made for outcome in first] == [True]
+        assert crew._failed_starts == 0
+        second: list[Any] = []
+        while not second:  # that the new worker is ready is no outcome
+            second = crew.done(60)
+        assert second[0].key == ready.task(0, 1).key
+    finally:
+        crew.close()
+
+
 @pytest.mark.slow
 def test_a_script_without_a_guard_is_told_so(scenario: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -461,6 +488,29 @@ def test_a_scenario_that_ends_its_process_politely_fails_alone(tmp_path: Path) -
     trouble = {"params": {"trouble": "die", "p_trouble": 0.3}, "replicates": 2}
     found = sw.sweep(campaign(scenario, **trouble), executor="here", out=tmp_path / "campaign")
     assert found.results.filter(pl.col("status") == "failed")["error"].unique().to_list() == ["SystemExit: 5"]
+    assert found.done.height > 0
+
+
+def test_a_disk_that_takes_nothing_is_no_failure_of_a_run(scenario: str, tmp_path: Path) -> None:
+    said, out = campaign(scenario, record="runs", replicates=1), tmp_path / "campaign"
+    out.mkdir()
+    (out / "runs").write_text("in the way")
+    with pytest.raises(Interrupted, match=r"stopped after 0 of \d+ runs: cannot .*; call it again to go on"):
+        sw.sweep(said, executor="here", out=out)
+    (out / "runs").unlink()
+    found = sw.sweep(said, executor="here", out=out)
+    assert found.results["status"].unique().to_list() == ["done"]
+
+
+def test_an_error_that_no_file_can_hold_is_kept_as_far_as_one_can(tmp_path: Path) -> None:
+    scenario = write_coin(tmp_path / "lab")
+    text = Path(scenario).read_text("utf-8")
+    Path(scenario).write_text(text.replace('"heads and tails"', 'chr(0xD800) + "x" * 10**6'), "utf-8")
+    trouble = {"params": {"trouble": "crash", "p_trouble": 0.3}, "replicates": 2}
+    found = sw.sweep(campaign(scenario, **trouble), executor="here", out=tmp_path / "campaign")
+    (error,) = found.results.filter(pl.col("status") == "failed")["error"].unique().to_list()
+    assert error.startswith("ValueError: \\ud800xxx")
+    assert len(error) < 20_000
     assert found.done.height > 0
 
 

@@ -112,7 +112,7 @@ def page(found: Any, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
 def test_a_page_says_everything_in_order(page: Parsed) -> None:
     assert list(page.sections) == [
         "question", "pre-registration", "plan", "completeness", "outcome", "response-curves", "heat-map", "effects",
-        "other-measures", "over-time", "cost", "manifest",
+        "other-measures", "over-time", "what-to-keep-in-mind", "cost", "manifest",
     ]  # fmt: skip
     text = page.sections
     assert "How many heads?" in text["question"]
@@ -391,7 +391,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     (lab / "<b>coin&.py").write_text(broken.replace('doc="Chance of heads."', f"doc={EVIL!r}"), "utf-8")
     said = campaign(
-        str(lab / "<b>coin&.py"), title=EVIL, steps=3, theory={"share": 0.5},
+        str(lab / "<b>coin&.py"), title=EVIL, steps=3, theory={EVIL: 0.5},
         factors={"p": [0.2, 0.8], "trouble": ["crash", EVIL, EVIL + "!", "a" * 90 + "1", "a" * 90 + "2", "2020-01-01"]},
         measures=[{"metric": "share", "name": EVIL}],
     )  # fmt: skip
