@@ -223,6 +223,11 @@ class Traitors(sw.World):
     }  # fmt: skip
     with_personas = True
     default_steps = 10
+    private_events = ("confer", "night vote", "think")
+    notable = {
+        "banished": "banished", "murdered": "murdered", "eliminated": "eliminated", "end": "game over",
+        "deception.lies": "first lie",
+    }  # fmt: skip
     observers = (Outcome, Votes, Beliefs, Deception, Traits)
 
     @property
