@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
 from typing import Any
@@ -67,13 +67,33 @@ def decisions_at(run: Run, step: int, agents: Collection[int] | None = None) -> 
         UsageError: no such step, the step cannot be repeated, or the scenario's files have changed and it comes out
             otherwise now.
     """
-    if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= run.steps:
-        raise UsageError(f"no decisions in step {step!r}; this run has steps 1 to {run.steps}")
+    _check_step(run, step)
+    with contextlib.closing(decisions_of(run, step, step, agents)) as steps:
+        return next(steps)[1]
+
+
+def decisions_of(
+    run: Run, first: int, last: int, agents: Collection[int] | None = None
+) -> Generator[tuple[int, list[Decided]]]:
+    """Yield (step, what agents decided in it) from one step to another, repeating the run once; see `decisions_at`.
+
+    Args:
+        run: the run; its folder stays as it is.
+        first: the first step, 1 or later.
+        last: the last step, which is yielded too.
+        agents: whose decisions are wanted; everybody's when None.
+
+    Raises:
+        UsageError: as `decisions_at`, when the first step at fault is reached.
+    """
+    _check_step(run, first)
+    _check_step(run, last)
     contents = Contents(run.path)
     streams = contents.streams()
     globals_of = {each["step"]: each["globals"] for each in contents.steps()}
-    done = max(s for s in run.recorded_steps if s < step)
+    done = max(s for s in run.recorded_steps if s < first)
     with contextlib.ExitStack() as at_the_end:
+        step = first
         try:
             prepared = prepare_again(run.path, only_tape=True)
             society = prepared.society
@@ -91,13 +111,24 @@ def decisions_at(run: Run, step: int, agents: Collection[int] | None = None) -> 
                 put_back(prepared, streams, done, globals_of[done])
                 society.drain()
             prepared.intervene()
-            while society.t < step - 1:
+            while society.t < first - 1:
                 society.step()
                 society.drain()
                 prepared.intervene()
-            found: list[Decided] = []
-            society.witness = _Witness(step, agents, found)
-            society.step()
+            for step in range(first, last + 1):
+                found: list[Decided] = []
+                society.witness = _Witness(step, agents, found)
+                society.step()
+                made = society.drain()
+                if prepared.is_changed and "events" in streams:
+                    now = frames_of(made, society.tie_kinds)["events"].polars()
+                    if not now.equals(streams["events"].filter(pl.col("step") == step), null_equal=True):
+                        raise UsageError(
+                            f"the files of {run.plan.scenario} have changed since, and step {step} comes out otherwise "
+                            "now; what agents saw then is not known"
+                        )
+                yield step, found
+                prepared.intervene()
         except (UsageError, ScenarioError):
             raise
         except SimworldError as error:
@@ -106,18 +137,11 @@ def decisions_at(run: Run, step: int, agents: Collection[int] | None = None) -> 
             raise UsageError(
                 f"step {step} of {run.path.name} cannot be repeated: {type(error).__name__}: {error}"
             ) from error
-        if prepared.is_changed and "events" in streams and _is_other(society, streams["events"], step):
-            raise UsageError(
-                f"the files of {run.plan.scenario} have changed since, and step {step} comes out otherwise now; "
-                "what agents saw then is not known"
-            )
-    return found
 
 
-def _is_other(society: World, events: pl.DataFrame, step: int) -> bool:
-    """Whether a repeated step has other events than were recorded."""
-    now = frames_of(society.drain(), society.tie_kinds)["events"].polars()
-    return not now.equals(events.filter(pl.col("step") == step), null_equal=True)
+def _check_step(run: Run, step: Any) -> None:
+    if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= run.steps:
+        raise UsageError(f"no decisions in step {step!r}; this run has steps 1 to {run.steps}")
 
 
 class _Witness:
