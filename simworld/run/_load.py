@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -289,10 +290,8 @@ class Run:
             beside: another run, shown side by side with this one.
             height: pixels in a notebook.
         """
-        # Through the package's own name: no room imports from one above it.
-        import simworld
-
-        return simworld.view(self, *beside, height=height)
+        # Fetched by name when it is asked for, as the package fetches it: no room imports from one above it.
+        return importlib.import_module("simworld.view").view(self, *beside, height=height)
 
     def verify(self, *, again: bool = True) -> Any:
         """Check the files, the chains and (``again``) the run itself by executing it anew, as `verify` does."""

@@ -188,3 +188,5 @@ def _server(run: Path, cache: Path) -> Iterator[tuple[str, float, float]]:
     finally:
         process.terminate()
         process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()

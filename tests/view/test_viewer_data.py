@@ -218,7 +218,7 @@ def test_a_growing_run_is_looked_at_anew_and_keeps_its_chunks(tmp_path: Path, mo
     assert ask(opened[0], "session")["is_live"] is False
 
 
-def test_traits_communities_and_layout(village: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_traits_communities_and_layout(village: Session) -> None:
     people = village.runs[0].recording.personas
     header, found = unpack(village.answer("run/0/traits").body)
     assert found["openness"].tolist() == pytest.approx([p.traits[0].value for p in people])
@@ -234,29 +234,46 @@ def test_traits_communities_and_layout(village: Session, monkeypatch: pytest.Mon
     assert header["quality"] == "final"
     assert np.abs(at).max() <= 1.0 + 1e-6
     assert len(np.unique(at.round(4), axis=0)) == 25
-    # A ring of groups, one agent alone: whoever is tied stands nearer; the same ties give the same places.
+
+
+def grouped(size: int) -> tuple[Any, Any, Any, Any]:
+    """Return six groups with ties inside them, few between: union, group, and ends that were and were not tied."""
     rng = np.random.default_rng(1)
-    group = np.repeat(np.arange(6), 50)
-    s, t = rng.integers(0, 300, (2, 6_000))
-    keep = (group[s] == group[t]) | (rng.random(6_000) < 0.01)
-    union = union_of(301, s[keep], t[keep], np.ones(keep.sum()))
-    first = layout(union)
-    assert np.array_equal(layout(union, "quick"), layout(union, "quick"))
-    apart = np.linalg.norm(first[s[keep]] - first[t[keep]], axis=1)
-    assert apart.mean() < 0.5 * np.linalg.norm(first[s[~keep]] - first[t[~keep]], axis=1).mean()
-    assert np.linalg.norm(first[300]) > np.linalg.norm(first[:300], axis=1).mean()
-    # Made by another process and kept in the cache, never in a run.
+    n = 6 * size
+    group = np.repeat(np.arange(6), size)
+    s, t = rng.integers(0, n, (2, 20 * n))
+    keep = (group[s] == group[t]) | (rng.random(20 * n) < 0.01)
+    # The last agent is alone.
+    return union_of(n + 1, s[keep], t[keep], np.ones(keep.sum())), group, (s[keep], t[keep]), (s[~keep], t[~keep])
+
+
+@pytest.mark.parametrize("size", [20, 50])  # every pair of agents, and the mesh
+def test_who_is_tied_stands_near_and_who_is_alone_stands_around(size: int) -> None:
+    union, _, tied, apart = grouped(size)
+    places = layout(union, "quick")
+    assert np.array_equal(places, layout(union, "quick"))
+    near, far = (np.linalg.norm(places[s] - places[t], axis=1).mean() for s, t in (tied, apart))
+    assert near < 0.6 * far
+    assert np.linalg.norm(places[-1]) > np.linalg.norm(places[:-1], axis=1).mean()
+    assert np.abs(places).max() <= 1.0
+
+
+def test_the_final_layout_is_made_by_another_process_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setattr("simworld.view.replay._layout.AT_ONCE_UP_TO", 0)
+    union, group, _, _ = grouped(20)
     placed = Placed(union)
     assert placed.places()[1] == "quick"
     labels = placed.communities(timeout_s=60)
     assert labels is not None
-    largest = [np.unique(labels[:300][group == g], return_counts=True)[1].max() for g in range(6)]
-    assert min(largest) >= 45
-    assert np.array_equal(placed.places()[0], first)
-    again = Placed(union)
-    assert again.places()[1] == "final"
+    largest = [np.unique(labels[:-1][group == g], return_counts=True)[1].max() for g in range(6)]
+    assert min(largest) >= 18
+    deadline = time.monotonic() + 60
+    while placed.places()[1] == "quick" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert np.array_equal(placed.places()[0], layout(union))
+    assert Placed(union).places()[1] == "final"
     placed.close()
 
 

@@ -85,7 +85,9 @@ def test_it_holds_the_answers_of_the_server(quarrel: Run) -> None:
     # What it says of itself differs, and no folder of this machine is named.
     assert different == {"session", "run/0/head"}
     assert page.left_out == []
-    assert str(quarrel.path.parent) not in "".join(answer.decode("latin-1") for answer in kept.values())
+    said = "".join(answer.decode("latin-1") for answer in kept.values())
+    assert str(quarrel.path.parent) not in said
+    assert str(HERE) not in said
     assert {path.split("/")[2] for path in kept if path.startswith("run/")} == {
         "head", "layout", "traits", "metrics", "findings", "marks", "ties", "events", "column", "lineage", "agent",
         "decisions",
@@ -110,6 +112,10 @@ def test_it_opens_from_the_disk_and_says_why_somebody_was_unfollowed(
         # The rule's own words, what it saw, and what somebody wrote that it remembered.
         expect(page.locator("body")).to_contain_text("fool")
         expect(page.locator("body")).to_contain_text(f"Was rude {quarrel.plan.params.get('patience', 2)} times")
+        # Whoever jumps to a moment is told at once.
+        watched.press("Escape", "Escape", "5")
+        page.locator("select.jump").select_option(index=1)
+        expect(page.locator("#panel-agent")).to_contain_text("A rule decided: Read")
         for i, words in enumerate(["", "", "", "", "", "asks nobody"], start=1):
             watched.press("Escape", str(i))
             expect(page.locator(".panel-place:not([hidden])")).to_contain_text(words or re.compile(r"\w"))

@@ -1,4 +1,4 @@
-"""The viewer's panels in a browser: what they show is what the run recorded, why leads back and forward, texts stay texts.
+"""The viewer's panels in a browser: what they show is what the run recorded; why leads back and forward.
 
 Left out where there is no Chromium; with SIMWORLD_NEEDS_BROWSER, as in continuous integration, that is a failure.
 """
@@ -21,6 +21,7 @@ import simworld as sw
 from simworld.run import Run, decisions_at, diff, fork
 from simworld.sweep import CampaignResults
 from simworld.view import Viewer, serve
+from tests.server import ModelServer
 from tests.unit.campaigns import campaign, write_coin
 from tests.view.hostile import ATTACKS
 from tests.view.viewer import chromium, opened
@@ -87,8 +88,14 @@ def test_the_card_of_an_agent_is_what_the_run_recorded_of_it(village: Run, serve
     assert "rules (hand-written, no language model)" in panel.locator(".agent-head").inner_text()
     state = village.state(step).row(by_predicate=pl.col("id") == agent, named=True)
     assert panel.locator("[data-column=place] .state-value > span").first.inner_text() == state["place"]
-    assert numbers(panel.locator("[data-column=conversations] .state-value > span").first.inner_text()) == [state["conversations"]]
-    moved = {name for name, value in village.state(step - 1).row(by_predicate=pl.col("id") == agent, named=True).items() if value != state[name]}
+    assert numbers(panel.locator("[data-column=conversations] .state-value > span").first.inner_text()) == [
+        state["conversations"]
+    ]
+    moved = {
+        name
+        for name, value in village.state(step - 1).row(by_predicate=pl.col("id") == agent, named=True).items()
+        if value != state[name]
+    }
     marked = panel.locator(".state .moved").evaluate_all("rows => rows.map((row) => row.dataset.column)")
     assert set(marked) == moved - {"step"}
     ties = sum(village.graph(step, kind).degree(agent) for kind in village.manifest["tie_kinds"])
@@ -109,7 +116,9 @@ def test_why_leads_back_through_a_memory_to_what_somebody_else_did_and_forward_t
     village: Run, served: Viewer, shown: Any
 ) -> None:
     told = rows_of(village, kind="tell")[0]
-    heard = next(row for row in rows_of(village, kind="say", step=told["step"], agent=told["agent"]) if "party" in row["text"])
+    heard = next(
+        row for row in rows_of(village, kind="say", step=told["step"], agent=told["agent"]) if "party" in row["text"]
+    )
     answered = next(row for row in rows_of(village, kind="say", step=told["step"], agent=told["target"]))
     page = shown(served, f"#tab=agent&agent={answered['agent']}&step={answered['step']}")
     page.locator(f".did [data-row='{answered['row']}'] .why-button").click()
@@ -129,7 +138,9 @@ def test_why_leads_back_through_a_memory_to_what_somebody_else_did_and_forward_t
     page.wait_for_selector(f".why-event[data-row='{heard['row']}']")
     reached = page.locator(f".reached > [data-agent='{told['target']}']")
     reached.wait_for()
-    memories = village.memory.filter((pl.col("agent") == told["target"]) & pl.col("text").str.contains(heard["text"], literal=True))
+    memories = village.memory.filter(
+        (pl.col("agent") == told["target"]) & pl.col("text").str.contains(heard["text"], literal=True)
+    )
     assert memories["text"][0] in reached.inner_text()
     page.locator(".why .back").click()
     page.wait_for_selector(".agent-card:not([hidden])")
@@ -142,11 +153,36 @@ def test_somebody_finds_out_why_one_unfollowed_another(tmp_path: Path, shown: An
     with serve([run], port=0) as viewer:
         page = shown(viewer, f"#tab=agent&agent={ended['agent']}&step={ended['step']}")
         names = [run.personas[ended[each]].name for each in ("agent", "target")]
-        page.locator(".tie-ended", has_text=re.compile(" → ".join(map(re.escape, names)))).locator(".why-button").click()
+        page.locator(".tie-ended", has_text=re.compile(" → ".join(map(re.escape, names)))).locator(
+            ".why-button"
+        ).click()
         page.wait_for_selector(".causes .cause-item")
         first = page.locator(".causes > .cause-item").first
         assert first.get_attribute("data-agent") == str(ended["target"])
         assert "is a fool" in first.inner_text()
+
+
+def test_a_model_is_named_with_its_prompt_its_reply_and_its_tokens(tmp_path: Path, shown: Any) -> None:
+    with ModelServer() as server:
+        run = sw.run(
+            f"{HERE / 'whispers.py'}@Whispers", seed=1, steps=2, cast="book_club", n_agents=4, api_base=server.base,
+            seats={"1": "local/scripted"}, out=tmp_path / "whispers",
+        )  # fmt: skip
+    call = run.calls.filter(pl.col("step") == 2).row(0, named=True)
+    with serve([run], port=0) as viewer:
+        page = shown(viewer, "#tab=agent&agent=1&step=2")
+        page.locator(".decided > details > summary").click()
+        page.locator(".decided .call > summary").click()
+        text = page.locator(".decided").inner_text()
+        assert "A language model decided: Say" in text
+        assert "local/scripted (language model)" in page.locator(".agent-head").inner_text()
+        prompts = [part.strip() for part in page.locator(".decided .prompt").all_text_contents()]
+        assert prompts == [call[part].strip() for part in ("system", "user", "reply")]
+        assert f"{call['input_tokens']:,} tokens in · {call['output_tokens']} out" in text
+        # A reflection leads to the moment of what it rests on.
+        page.locator(".evidence .moment-link").first.click()
+        whisper = rows_of(run, kind="whisper", step=2)[0]["row"]
+        page.wait_for_selector(f".why-event[data-row='{whisper}']")
 
 
 def test_the_feed_holds_all_that_was_said_and_finds_it(village: Run, served: Viewer, shown: Any) -> None:
@@ -192,7 +228,9 @@ def test_the_table_sorts_filters_and_saves_every_agent_at_the_step(village: Run,
 def test_metrics_are_drawn_on_the_clock_and_saved(village: Run, served: Viewer, shown: Any) -> None:
     page = shown(served, "#tab=metrics&step=3&metric=talks")
     page.wait_for_selector(".panel-metrics .js-plotly-plot .scatterlayer")
-    drawn = page.evaluate("document.querySelector('.panel-metrics .plot').data.map((trace) => [trace.name, Array.from(trace.y)])")
+    drawn = page.evaluate(
+        "document.querySelector('.panel-metrics .plot').data.map((trace) => [trace.name, Array.from(trace.y)])"
+    )
     assert drawn == [["talks", village.metrics["talks"].to_list()]]
     line = "document.querySelector('.clock-line').getBoundingClientRect().x"
     before = page.evaluate(line)
@@ -204,7 +242,8 @@ def test_metrics_are_drawn_on_the_clock_and_saved(village: Run, served: Viewer, 
     rows = table_in(saved(page, figure.get_by_role("button", name="CSV").click))
     assert [float(row["talks"]) for row in rows] == village.metrics["talks"].to_list()
     page.locator(".panel-metrics h3 select").select_option("column:conversations")
-    page.wait_for_selector(".panel-metrics .barlayer .point")
+    page.wait_for_selector(".panel-metrics .chart-words:has-text('conversations of 25 agents at step 4')")
+    page.wait_for_function("document.querySelectorAll('.panel-metrics .plot')[1].data[0].width")
     heights = page.evaluate("Array.from(document.querySelectorAll('.panel-metrics .plot')[1].data[0].y)")
     counts = dict(village.state(4)["conversations"].value_counts().iter_rows())
     assert sum(heights) == sum(counts.values())
@@ -235,7 +274,9 @@ def test_two_runs_part_where_they_part(village: Run, tmp_path: Path, shown: Any)
         page.wait_for_selector(".panel-compare .saw h3, .panel-compare .saw .empty")
         assert f"Whom it reached: {found.reached.height} of" in page.locator(".panel-compare").inner_text()
         page.wait_for_function("document.querySelectorAll('.panel-compare .js-plotly-plot').length === 2")
-        lines = page.evaluate("[...document.querySelectorAll('.panel-compare .plot')].at(-1).data.map((trace) => trace.y.at(-1))")
+        lines = page.evaluate(
+            "[...document.querySelectorAll('.panel-compare .plot')].at(-1).data.map((trace) => trace.y.at(-1))"
+        )
         name = page.locator(".panel-compare h3 select").input_value()
         assert lines == [village.metrics[name][-1], other.metrics[name][-1]]
 
@@ -243,7 +284,14 @@ def test_two_runs_part_where_they_part(village: Run, tmp_path: Path, shown: Any)
 @pytest.fixture(scope="module")
 def coins(tmp_path_factory: pytest.TempPathFactory) -> CampaignResults:
     lab = tmp_path_factory.mktemp("lab")
-    said = campaign(write_coin(lab), title=f"Heads? {ATTACKS[0]}", steps=2, replicates=2, record="runs", factors={"p": [0.2, 0.8], "shift": [0.0, 1.0]})
+    said = campaign(
+        write_coin(lab),
+        title=f"Heads? {ATTACKS[0]}",
+        steps=2,
+        replicates=2,
+        record="runs",
+        factors={"p": [0.2, 0.8], "shift": [0.0, 1.0]},
+    )
     return sw.sweep(said, executor="here", out=tmp_path_factory.mktemp("found") / "heads")
 
 
@@ -253,9 +301,18 @@ def test_a_point_of_a_campaign_leads_to_its_runs(coins: CampaignResults, shown: 
         page.wait_for_selector(".panel-campaign .heatmaplayer image, .panel-campaign .heatmaplayer .hm image")
         panel = page.locator(".panel-campaign")
         assert ATTACKS[0] in panel.inner_text()
-        xs, ys, z = page.evaluate("(({ layout, data }) => [layout.xaxis.ticktext, layout.yaxis.ticktext, data[0].z])(document.querySelector('.panel-campaign .plot'))")
-        truth = coins.results.group_by("p", "shift").agg(pl.col(coins.outcome).mean()).rows_by_key(["p", "shift"], unique=True)
-        assert [[z[j][i] for i in range(2)] for j in range(2)] == [[pytest.approx(truth[float(x), float(y)][0]) for x in xs] for y in ys]
+        xs, ys, z = page.evaluate(
+            "(({ layout: { xaxis, yaxis }, data }) => [xaxis.ticktext, yaxis.ticktext, data[0].z])"
+            "(document.querySelector('.panel-campaign .plot'))"
+        )
+        truth = (
+            coins.results.group_by("p", "shift")
+            .agg(pl.col(coins.outcome).mean())
+            .rows_by_key(["p", "shift"], unique=True)
+        )
+        assert [[z[j][i] for i in range(2)] for j in range(2)] == [
+            [pytest.approx(truth[float(x), float(y)][0]) for x in xs] for y in ys
+        ]
         box = panel.locator(".heatmaplayer").bounding_box()
         assert box is not None
         page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
@@ -287,7 +344,7 @@ def test_texts_of_a_run_stay_texts_in_every_panel(tmp_path: Path, shown: Any) ->
         page.locator("#tab-feed").click()
         page.locator(f".feed-row[data-row='{row}'] .why-button").click()
         page.wait_for_selector(".why .decision")
-        page.wait_for_selector(".why .reached, .why .fold .empty")
+        page.wait_for_selector(".why > .why-body > .fold :is(h5, .reached, .empty)")
         assert ATTACKS[0] in page.locator(".why").inner_text()
         assert page.locator(":is(img, script:not([src]), iframe, object, a[href], [onload], [onerror])").count() == 0
         assert page.evaluate("window.hit") is None

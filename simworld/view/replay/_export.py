@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -153,9 +154,9 @@ class _Answers:
         """Yield (path, answer) of every one that goes along."""
         recording = self._recording
         head = recording.head()
-        # The file does not grow, whatever the run does, and where the folder lay is nobody's business.
+        # The file does not grow, whatever the run does.
         summary = [row for row in head["summary"] if row[0] != "folder"]
-        yield "head", to_json({**head, "is_growing": False, "summary": summary})
+        yield "head", self._homeless(to_json({**head, "is_growing": False, "summary": summary}))
         self._report("laying out the graph")
         placed = Placed(recording.union(), recording.run.plan.seed)
         with closing(placed):
@@ -165,7 +166,7 @@ class _Answers:
         self._report("gathering tables")
         yield "metrics", recording.metrics()
         yield "findings", to_json(recording.findings())
-        yield "marks", to_json(marks(recording))
+        yield "marks", self._homeless(to_json(marks(recording)))
         for c in range(recording.chunks):
             yield f"ties/{c}", recording.ties_chunk(c)
             yield f"events/{c}", recording.events_chunk(c)
@@ -177,6 +178,14 @@ class _Answers:
         yield from self._stories()
         if with_decisions:
             yield from self._decisions()
+
+    def _homeless(self, answer: bytes) -> bytes:
+        """Return JSON without the folders in which scenario and run lie: where that was is nobody's business."""
+        run = self._recording.run
+        for folder in {run.path.resolve().parent, Path(run.plan.scenario.partition("@")[0]).parent, Path.home()}:
+            if folder.is_absolute() and folder != Path(folder.anchor):
+                answer = answer.replace(json.dumps(f"{folder}{os.sep}", ensure_ascii=False)[1:-1].encode(), b"")
+        return answer
 
     def _placed(self, placed: Placed) -> tuple[Any, Any]:
         recording = self._recording

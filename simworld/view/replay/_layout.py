@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -303,12 +304,14 @@ class Placed:
                 self._start()
         process = self._process
         if found is None and process is not None and timeout_s > 0:
-            try:
-                process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                return None
-            with self._lock:
-                found = self._look("communities")
+            deadline = time.monotonic() + timeout_s
+            while found is None and time.monotonic() < deadline:
+                has_ended = process.poll() is not None
+                with self._lock:
+                    found = self._look("communities")
+                if has_ended:
+                    break
+                time.sleep(0.05)
         return None if found is None or not len(found) else found
 
     def close(self) -> None:
@@ -391,8 +394,9 @@ def main() -> None:
     with np.load(given, allow_pickle=False) as kept:
         union = Union(int(kept["n"]), kept["source"], kept["target"], kept["weight"])
     given.unlink(missing_ok=True)
-    _keep(given.parent / f"{name}-places.npy", layout(union, "final"))
+    # Somebody may wait for the communities; of the places the quick ones are there.
     _keep(given.parent / f"{name}-communities.npy", parted(union, seed))
+    _keep(given.parent / f"{name}-places.npy", layout(union, "final"))
 
 
 def _keep(file: Path, array: npt.NDArray[Any]) -> None:

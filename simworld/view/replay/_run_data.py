@@ -8,7 +8,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +52,8 @@ sentences."""
 NO_SPEECH = frozenset({"seed", "move", "intervention", "refusal", "join", "leave", "end", "plan"})
 REPLIES = frozenset({"reply", "comment", "answer", "quote"})
 """Kinds that answer what stands before them."""
+SOME_PERSONAS = 1_000
+"""Personas that say which traits there are."""
 TRAIT_TEXTS = (
     "sex", "gender", "education", "field_of_study", "employment", "income_band", "wealth_band", "class_self", "marital",
     "religion", "country", "region", "city", "urbanicity",
@@ -189,11 +190,9 @@ class Recording:
         """Who lived there; empty in a society without personas."""
         return self.once("personas", lambda: list(self.run.personas or ())[: self.n_agents])
 
-    @property
-    def _persona_records(self) -> list[dict[str, Any]]:
-        return self.once(
-            "persona_records", lambda: [json.loads(j) for j in self.run.persona_json or ()][: self.n_agents]
-        )
+    def _persona_records(self, most: int | None = None) -> list[dict[str, Any]]:
+        kept = (self.run.persona_json or ())[: self.n_agents]
+        return [json.loads(each) for each in kept[:most]]
 
     def name(self, agent: int) -> str:
         """Return what an agent is called."""
@@ -204,12 +203,15 @@ class Recording:
         """What every agent is called."""
 
         def find() -> list[str]:
-            given = [str(person["name"]) for person in self._persona_records]
+            kept = (self.run.persona_json or ())[: self.n_agents]
+            # Ten thousand whole records take two seconds to read.
+            found = pl.Series(kept, dtype=pl.String).str.json_path_match("$.name").to_list()
+            given = [str(json.loads(j)["name"]) if name is None else name for name, j in zip(found, kept, strict=True)]
             agents = self.table("agents")
             if not given and "name" in agents.columns and agents.schema["name"] == pl.String:
                 last = agents.group_by("id", maintain_order=True).last().sort("id")
-                said = dict(zip(last["id"].to_list(), last["name"].to_list(), strict=True))
-                given = [said.get(i) or f"agent {i}" for i in range(self.n_agents)]
+                last_names = dict(zip(last["id"].to_list(), last["name"].to_list(), strict=True))
+                given = [last_names.get(i) or f"agent {i}" for i in range(self.n_agents)]
             given += [f"agent {i}" for i in range(len(given), self.n_agents)]
             return [cut(" ".join(name.split()), 200) for name in given]
 
@@ -559,13 +561,13 @@ class Recording:
 
     def persona_columns(self) -> dict[str, Column]:
         """Return one column a trait that some persona has."""
-        return self.once("persona_columns", partial(_trait_columns, self._persona_records, self.n_agents))
+        return self.once("persona_columns", lambda: _trait_columns(self._persona_records(), self.n_agents))
 
     def trait_types(self) -> list[dict[str, str]]:
         """Return the names of the traits, community and mind, and whether each is a number or a category."""
         found = {
             name: "category" if isinstance(column, Coded) else "number"
-            for name, column in self.persona_columns().items()
+            for name, column in _trait_columns(self._persona_records(SOME_PERSONAS), SOME_PERSONAS).items()
         }
         if len(self.ties.step):
             found["community"] = "category"

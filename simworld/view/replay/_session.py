@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +22,10 @@ from simworld.view.replay._run_data import Recording, RunData
 
 MOST_FOUND = 2_000
 """Events that one search answers with."""
+TOGETHER = 150
+"""Agents up to which the decisions of all are kept when a step is repeated for one."""
+DECIDED_KEPT = 60
+"""Repeated steps whose decisions are kept; arbitrary, up to some hundred kilobytes each."""
 MOST_RUNS = 50
 """Runs of a campaign that are open at once; arbitrary."""
 
@@ -56,6 +61,7 @@ class Session:
         self._opened: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self._repeats = threading.Lock()
+        self._decided: OrderedDict[tuple[Recording, int, int], dict[Any, Any]] = OrderedDict()
         self._compared: tuple[Any, Any] | None = None
 
     def start(self) -> None:
@@ -135,7 +141,15 @@ class Session:
         with self._repeats:
             if not 0 <= agent < recording.n_agents:
                 raise NoSuchPath(f"no agent {agent}; this run has 0 to {recording.n_agents - 1}")
-            return recording.once(("decisions", step, agent), lambda: _json(_story.decisions(recording, step, agent)))
+            # What one agent saw leads on to what others did in the same step: small societies are asked together.
+            everybody = recording.n_agents <= TOGETHER
+            key = (recording, step, -1 if everybody else agent)
+            if key not in self._decided:
+                self._decided[key] = _story.decisions(recording, step, None if everybody else [agent])
+                while len(self._decided) > DECIDED_KEPT:
+                    self._decided.popitem(last=False)
+            found = self._decided[key]
+            return _json(found if "error" in found else found.get(agent, []))
 
     def _compare(self) -> dict[str, Any]:
         if not self.compares:

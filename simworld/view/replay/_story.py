@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -287,10 +287,10 @@ def _ties(recording: Recording, agent: int) -> list[list[Any]]:
     return out
 
 
-def decisions(recording: Recording, step: int, agent: int) -> list[dict[str, Any]] | dict[str, str]:
-    """Return what an agent decided in a step, and what it saw then, by repeating the step; an error in words else."""
+def decisions(recording: Recording, step: int, agents: Collection[int] | None) -> dict[Any, Any]:
+    """Return by agent what some, or all, decided in a step and what they saw then, by repeating it; else an error."""
     try:
-        return told(recording, step, decisions_at(recording.run, step, [agent])).get(agent, [])
+        return told(recording, step, decisions_at(recording.run, step, agents))
     except SimworldError as error:
         return {"error": str(error)}
 

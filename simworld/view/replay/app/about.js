@@ -37,7 +37,7 @@ function runView(app, model, found) {
     head.error ? h("p", { class: "failed", role: "alert" }, `It did not end well: ${head.error}`) : null,
     h("dl", { class: "pairs" },
       pair("run", head.name), pair("scenario", head.scenario), pair("status", statusWords(head)), pair("steps", steps), pair("agents", whole(model.n)), pair("seed", head.seed === undefined ? null : String(head.seed)),
-      pair("minds", (head.minds || []).length ? head.minds.map((mind, i) => [i ? " " : "", mindBadge(mind), mindCount(head, i)]) : mindBadge(head.mind)), pair("about the minds", head.mind_note),
+      pair("minds", (head.minds || []).length ? head.minds.map((mind, i) => h("div", {}, mindBadge((head.mind_words || [])[i] || mind), mindCount(head, i))) : mindBadge(head.mind)), pair("about the minds", head.mind_note),
       pair("determinism", head.determinism), pair("digest", head.digest ? h("code", {}, head.digest) : null), pair("started", head.started), pair("simworld", head.version_of_simworld),
       pair("state recorded", head.recorded_steps === "all" || !head.recorded_steps ? "after every step" : `after ${whole(head.recorded_steps.length)} steps`)),
     notesView(head.notes || []),

@@ -122,8 +122,7 @@ function agentFrame(app, model, agent, kept) {
     else fill(events, didView(app, model, agent, found, step));
     if (decidedAt !== step && step > 0) wait("What it saw and decided shows when the clock rests.");
     else if (step === 0) settle(null);
-    const held = await model.ties(step);
-    const count = tiesView(app, model, agent, held, changes, Array.isArray(found) ? found : [], step, ties.body);
+    const count = await model.tiesNow(step, (held) => tiesView(app, model, agent, held, changes, Array.isArray(found) ? found : [], step, ties.body));
     ties.count.textContent = whole(count);
     if (hasMemory) await remember(step);
   }
@@ -323,7 +322,7 @@ function changeView(app, model, change, events, step) {
 }
 
 /** The event that a tie's change came from: of the same step, between the same two; best one of the tie's own name. */
-export function causeOfTie(change, events) {
+function causeOfTie(change, events) {
   const between = events.filter((event) => (event.agent === change.source && event.target === change.target) || (event.agent === change.target && event.target === change.source));
   const named = (event) => event.kind.includes(change.kind) || change.kind.includes(event.kind);
   const forward = between.filter((event) => event.agent === change.source);
@@ -331,7 +330,7 @@ export function causeOfTie(change, events) {
 }
 
 /** What an agent remembered after a step: { core: [[name, text]], stream newest first, reflections, version }. */
-export function memoryAt(story, step) {
+function memoryAt(story, step) {
   const gone = new Set();
   const ended = new Map();
   const core = new Map();

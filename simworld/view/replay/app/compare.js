@@ -119,7 +119,7 @@ function agentPair(app, agent, pair, step) {
       const [x, y] = both.map((each) => (each && each[part] ? each[part][field] : undefined));
       return !same(x, y);
     };
-    return h("div", { class: "side-by-side" }, both.map((decision, i) => h("div", { class: "side" }, h("h5", {}, i ? "In B" : "In A"),
+    return h("div", { class: "side-by-side" }, both.map((decision, i) => h("div", { class: "one-side" }, h("h5", {}, i ? "In B" : "In A"),
       decision ? decisionView(app, pair[i].model, pair[i].story, step, decision, { differs }) : emptyWords("It was not asked this here."))));
   }), differing.length > 3 ? h("p", { class: "muted" }, `${plural(differing.length - 3, "further decision")} of it differ too.`) : null);
 }

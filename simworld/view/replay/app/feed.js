@@ -304,7 +304,7 @@ async function stepEvents(model, step, wanted) {
 }
 
 /** Events as threads: answers under what they answer, conversations together; a head before what several said. */
-export function threadsOf(model, events) {
+function threadsOf(model, events) {
   const threads = new Map();
   const roots = new Map(); // item -> { key, agent } of the thread that began it
   const isReply = new Map((model.head.event_kinds || []).map((kind) => [kind.name, kind.is_reply]));

@@ -20,6 +20,7 @@ const MOST_ZOOM = 60;
 const CLICK_PX = 4;
 const TRAITS_AGAIN_MS = 3000;
 const MOST_ASKED = 60;
+const OTHERS_ALPHA = 0.28; // of what happens elsewhere while an agent is selected
 const SETTLE_MS = 450;
 const FRAMES_KEPT = 1000;
 
@@ -37,7 +38,6 @@ export class GraphView {
     this.inset = { left: 0, bottom: 0 };
     this.viewVersion = 0;
     this.layoutNow = null;
-    this.settling = null;
     this.asked = 0;
     this.drawn = 0;
     this.shown = -1;
@@ -481,7 +481,7 @@ export class GraphView {
   }
 
   drawOver() {
-    const { screenX: x, screenY: y, scene, ties } = this;
+    const { scene, ties } = this;
     const context = this.overCanvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.overCanvas.width, this.overCanvas.height);
@@ -500,8 +500,7 @@ export class GraphView {
       for (let i = 0; i < ties.n; i++) {
         if ((ties.source[i] !== selected && ties.target[i] !== selected) || this.hiddenKinds.has(ties.kind[i])) continue;
         near.add(ties.source[i] === selected ? ties.target[i] : ties.source[i]);
-        context.moveTo(x[ties.source[i]], y[ties.source[i]]);
-        context.lineTo(x[ties.target[i]], y[ties.target[i]]);
+        this.between(context, ties.source[i], ties.target[i]);
       }
       context.stroke();
       context.globalAlpha = 1;
@@ -530,20 +529,34 @@ export class GraphView {
     context.stroke();
   }
 
+  /** A line from the rim of one disc to the rim of another. */
+  between(context, from, to) {
+    const x0 = this.screenX[from];
+    const y0 = this.screenY[from];
+    const dx = this.screenX[to] - x0;
+    const dy = this.screenY[to] - y0;
+    const length = Math.hypot(dx, dy);
+    const start = this.radiusOf(from) / length;
+    const stop = 1 - this.radiusOf(to) / length;
+    if (!(start < stop)) return;
+    context.moveTo(x0 + dx * start, y0 + dy * start);
+    context.lineTo(x0 + dx * stop, y0 + dy * stop);
+  }
+
   drawChanges(context) {
-    const { screenX: x, screenY: y } = this;
-    for (const isRemoved of [false, true]) {
+    const focus = this.isShown(this.app.store.state.agent) ? this.app.store.state.agent : -1;
+    for (const [isRemoved, isOthers] of focus < 0 ? [[false, false], [true, false]] : [[false, true], [true, true], [false, false], [true, false]]) {
       context.strokeStyle = css(isRemoved ? "removed" : "made");
       context.setLineDash(isRemoved ? [4, 4] : []);
       context.lineWidth = this.scene.changes.length > 400 ? 1 : 1.8;
-      context.globalAlpha = this.scene.changes.length > 400 ? 0.5 : 0.85;
+      context.globalAlpha = isOthers ? OTHERS_ALPHA : this.scene.changes.length > 400 ? 0.5 : 0.85;
       context.beginPath();
       for (const change of this.scene.changes) {
         if ((change.op === "removed") !== isRemoved || (!isRemoved && !change.isNew)) continue;
         if (this.hiddenKinds.has(this.model.head.tie_kinds.indexOf(change.kind))) continue;
         if (!this.isShown(change.source) || !this.isShown(change.target)) continue;
-        context.moveTo(x[change.source], y[change.source]);
-        context.lineTo(x[change.target], y[change.target]);
+        if (focus >= 0 && (change.source !== focus && change.target !== focus) !== isOthers) continue;
+        this.between(context, change.source, change.target);
       }
       context.stroke();
     }
@@ -553,8 +566,8 @@ export class GraphView {
 
   drawMessages(context) {
     const { events, chosen, step } = this.scene;
-    this.messages = 0;
     if (!events) return;
+    let said = 0;
     const { columns, labels } = events.block;
     const isSpeech = labels.kind.map((name) => this.model.kinds.get(name)?.is_speech || this.model.kinds.get(name)?.is_private || false);
     const isPrivate = labels.kind.map((name) => this.model.kinds.get(name)?.is_private || false);
@@ -562,16 +575,20 @@ export class GraphView {
     const accent = css("message");
     const quiet = css("private");
     const few = events.to - events.from <= 200;
+    const focus = this.isShown(this.app.store.state.agent) ? this.app.store.state.agent : -1;
     for (let i = events.from; i < events.to; i++) {
       const agent = columns.agent[i];
       const target = columns.target[i];
       const code = columns.kind[i];
       if (!isSpeech[code] || !this.isShown(agent)) continue;
-      this.messages++;
-      if (this.messages > MOST_MESSAGES) continue;
+      if (++said > MOST_MESSAGES) break;
       if (target < 0 || target === agent) speakers.add(agent);
-      else if (this.isShown(target)) this.arrow(context, agent, target, isPrivate[code] ? quiet : accent, few ? 1.6 : 1, few, isPrivate[code]);
+      else if (this.isShown(target)) {
+        context.globalAlpha = focus < 0 || agent === focus || target === focus ? 1 : OTHERS_ALPHA;
+        this.arrow(context, agent, target, isPrivate[code] ? quiet : accent, few ? 1.6 : 1, few, isPrivate[code]);
+      }
     }
+    context.globalAlpha = focus < 0 ? 1 : 2 * OTHERS_ALPHA;
     context.strokeStyle = accent;
     context.lineWidth = 2;
     context.beginPath();
@@ -581,6 +598,7 @@ export class GraphView {
       context.arc(this.screenX[i], this.screenY[i], radius, 0, 2 * Math.PI);
     }
     context.stroke();
+    context.globalAlpha = 1;
     if (chosen && chosen.step === step && this.isMain && this.isShown(chosen.agent)) {
       if (this.isShown(chosen.target) && chosen.target !== chosen.agent) this.arrow(context, chosen.agent, chosen.target, accent, 3.5, true, false);
       this.ring(context, chosen.agent, accent, 3.5, 4);
@@ -606,8 +624,10 @@ export class GraphView {
     context.strokeStyle = colour;
     context.lineWidth = width;
     context.setLineDash(isDashed ? [2, 4] : []);
+    const leaves = Math.hypot(bendX - x0, bendY - y0) || 1;
+    const start = Math.min(this.radiusOf(from), leaves / 2) / leaves;
     context.beginPath();
-    context.moveTo(x0, y0);
+    context.moveTo(x0 + (bendX - x0) * start, y0 + (bendY - y0) * start);
     context.quadraticCurveTo(bendX, bendY, endX, endY);
     context.stroke();
     context.setLineDash([]);

@@ -127,7 +127,8 @@ class Page {
     const { head } = this.main;
     if (head.minds.length > 1) return "mind";
     if (!head.is_growing && head.traits.some((trait) => trait.name === "community")) return "community";
-    const column = head.tables.agents.find((one) => one.type === "category" && one.name !== "alive");
+    const { agents } = head.tables;
+    const column = agents.find((one) => one.type === "category" && one.name !== "alive") || agents.find((one) => one.type === "number");
     return column ? `column:${column.name}` : "";
   }
 
@@ -294,7 +295,10 @@ class Page {
 
   /** The back button may bring a place this session does not have. */
   correctQuietly(state) {
-    if (!this.main) return;
+    if (!this.main) {
+      if (state.tab !== "campaign") this.store.set({ tab: "campaign" });
+      return;
+    }
     if (!this.runs[state.run]) this.store.set({ run: 0 });
     if (state.agent >= this.main.n) this.store.set({ agent: -1 });
     if (!this.panels.has(state.tab)) this.store.set({ tab: this.session.campaign ? "campaign" : "run" });

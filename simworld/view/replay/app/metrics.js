@@ -94,7 +94,9 @@ export function metricsPanel(app) {
     fill(columns,
       state.some((column) => column.type !== "text") ? h("optgroup", { label: "State" }, state.filter((column) => column.type !== "text").map(({ name }) => h("option", { value: `column:${name}` }, fieldName(name)))) : null,
       traits.length ? h("optgroup", { label: "Persona" }, traits.map(({ name }) => h("option", { value: `trait:${name}` }, fieldName(name)))) : null);
+    const number = state.find((column) => column.type === "number");
     if ([...columns.options].some((option) => option.value === old)) columns.value = old;
+    else if (number) columns.value = `column:${number.name}`;
     histogram.element.hidden = !columns.options.length;
     columns.hidden = !columns.options.length;
     if (!columns.options.length) spreadWords.textContent = "The agents of this run have no columns.";
@@ -136,23 +138,23 @@ export function metricsPanel(app) {
       const style = lineStyle(i);
       const other = comparedWith(findings, name);
       if (other.band && names.length <= 3) {
-        traces.push({ x: [...steps, ...steps.toReversed()], y: [...other.band.high, ...other.band.low.toReversed()].map(finiteOr), type: "scatter", mode: "lines", fill: "toself", fillcolor: faded(style.color, 0.15), line: { width: 0 }, hoverinfo: "skip", name: "null" });
-        traces.push({ x: steps, y: other.band.mean.map(finiteOr), type: "scatter", mode: "lines", line: { color: style.color, width: 1, dash: "dot" }, name: plain(`${name}, null policy`) });
+        traces.push({ x: [...steps, ...steps.toReversed()], y: [...other.band.high, ...other.band.low.toReversed()].map(finiteOr), type: "scatter", mode: "lines", fill: "toself", fillcolor: faded(style.color, 0.15), line: { width: 0 }, hoverinfo: "skip", name: "null", showlegend: false });
+        traces.push({ x: steps, y: other.band.mean.map(finiteOr), type: "scatter", mode: "lines", line: { color: style.color, width: 1, dash: "dot" }, name: plain(`${name}, null policy`), showlegend: false });
         notes.add("dotted line and band: the null policy's mean, 2.5 to 97.5 %");
       } else if (other.end && names.length <= 3 && steps.length) {
         const { mean, low, high } = other.end;
-        traces.push({ x: [steps[steps.length - 1]], y: [mean], type: "scatter", mode: "markers", marker: { color: style.color, symbol: "diamond-open", size: 9 }, error_y: { type: "data", symmetric: false, array: [high - mean], arrayminus: [mean - low], color: style.color, thickness: 1.5 }, name: plain(`${name}, null`), cliponaxis: false });
+        traces.push({ x: [steps[steps.length - 1]], y: [mean], type: "scatter", mode: "markers", marker: { color: style.color, symbol: "diamond-open", size: 9 }, error_y: { type: "data", symmetric: false, array: [high - mean], arrayminus: [mean - low], color: style.color, thickness: 1.5 }, name: plain(`${name}, null`), cliponaxis: false, showlegend: false });
         notes.add("diamond: mean of the null at the last step, 2.5 to 97.5 %");
       }
       traces.push({ x: steps, y: Array.from(series.columns[name], finiteOr), type: "scatter", mode: steps.length > 1 ? "lines" : "markers", line: { ...style, width: 2 }, name: plain(name) });
       if (Number.isFinite(other.exact)) {
-        traces.push({ x: [steps[0], steps[steps.length - 1]], y: [other.exact, other.exact], type: "scatter", mode: "lines", line: { color: style.color, width: 1.5, dash: "longdash" }, name: plain(`${name}, closed form`) });
+        traces.push({ x: [steps[0], steps[steps.length - 1]], y: [other.exact, other.exact], type: "scatter", mode: "lines", line: { color: style.color, width: 1.5, dash: "longdash" }, name: plain(`${name}, closed form`), showlegend: false });
         notes.add("long dashes: what theory says");
       }
     });
-    words.textContent = names.length ? [names.length === 1 ? names[0] : `${names.length} metrics`, ...notes].join(" · ") : "Choose a metric below.";
+    words.textContent = names.length ? [names.length === 1 ? names[0] : `${names.length} metrics`, ...notes].join(" · ") : list.querySelector(".metric-row") ? "Choose a metric below." : "Nothing was measured in this run.";
     const last = Math.max(1, steps.length ? steps[steps.length - 1] : 1);
-    chart.draw(traces, { xaxis: { title: { text: "step" }, range: [0, last] }, showlegend: names.length > 1, margin: names.length > 1 ? { t: 18 + 20 * Math.ceil(traces.length / 2) } : {}, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } });
+    chart.draw(traces, { xaxis: { title: { text: "step" }, range: [0, last] }, showlegend: names.length > 1, margin: names.length > 1 ? { t: 16 + 19 * names.length } : {}, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } });
   }
 
   const spreadOut = oneAtATime(async () => {
@@ -264,7 +266,7 @@ function placeOf(steps, step) {
 }
 
 /** What a metric is compared with: { band: {mean, low, high} over steps, end: {mean, low, high} at the last, exact }. */
-export function comparedWith(findings, name) {
+function comparedWith(findings, name) {
   const found = { band: null, end: null, exact: NaN };
   if (!findings) return found;
   const kept = (findings.series_null || {})[name];

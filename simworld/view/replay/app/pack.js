@@ -6,8 +6,9 @@ const ARRAYS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u32: Uin
 export function decodeBlock(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const columns = {};
-  const labels = {};
+  // Without a prototype: a run may call a column "constructor" or "__proto__".
+  const columns = Object.create(null);
+  const labels = Object.create(null);
   for (const column of header.columns) {
     columns[column.name] = new ARRAYS[column.type](buffer, 4 + length + column.offset, column.length);
     if (column.labels) labels[column.name] = column.labels;

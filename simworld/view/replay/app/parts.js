@@ -278,7 +278,7 @@ export function expandable(place, values, limit, make, wrap = null) {
         expandable(place, values, Math.max(limit * 10, 200), make, wrap);
       },
     }, `show ${whole(values.length - limit)} more`);
-    place.append((wrap || tag)(more));
+    place.append(" ", (wrap || tag)(more));
   }
   return place;
 }

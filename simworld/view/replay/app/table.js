@@ -229,12 +229,13 @@ function termsOf(text, all) {
   });
 }
 
-async function degrees(model, step, side) {
-  const { n, source, target } = await model.ties(step);
-  const values = new Float64Array(model.n);
-  for (let i = 0; i < n; i++) {
-    if (side !== "target") values[source[i]]++;
-    if (side !== "source") values[target[i]]++;
-  }
-  return { values, labels: null };
+function degrees(model, step, side) {
+  return model.tiesNow(step, ({ n, source, target }) => {
+    const values = new Float64Array(model.n);
+    for (let i = 0; i < n; i++) {
+      if (side !== "target") values[source[i]]++;
+      if (side !== "source") values[target[i]]++;
+    }
+    return { values, labels: null };
+  });
 }

@@ -277,7 +277,11 @@ export class Timeline {
   toMoment(mark) {
     const patch = { step: mark.step, playing: false };
     if (mark.agent >= 0) patch.agent = mark.agent;
-    if (mark.row >= 0) patch.event = mark.row;
+    if (mark.row >= 0) {
+      patch.event = mark.row;
+      // Who jumps to what somebody did wants to see why.
+      if (!["agent", "feed"].includes(this.app.store.state.tab)) patch.tab = "agent";
+    }
     this.app.store.set(patch);
     if (mark.agent >= 0) this.app.reveal(mark.agent);
     this.app.announce(`step ${mark.step}: ${mark.label}`);

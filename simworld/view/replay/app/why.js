@@ -54,7 +54,7 @@ export function whyPanel(app) {
 }
 
 /** The decision that an event came from: { decision, isSure, all, error }. */
-export async function decisionOf(model, event) {
+async function decisionOf(model, event) {
   if (!isAgent(model, event.agent) || event.step < 1) return { decision: null, all: [] };
   const found = await model.decisions(event.step, event.agent).catch((error) => ({ error: error.message }));
   if (!Array.isArray(found)) return { decision: null, all: [], error: (found && found.error) || "" };
@@ -160,7 +160,7 @@ function itemLink(app, model, item, key) {
 
 /** Where an item began: the first event that carries it; `key` names the field that holds it, `row` an event that does. */
 async function firstOfItem(model, item, { key = "", row = -1 } = {}) {
-  const { nodes = [] } = await model.lineage(item);
+  const { nodes = [] } = await model.lineage(item, row);
   const family = { post: "post", target_post: "post", news: "news" }[key] || (nodes.find((node) => node.row === row) || {}).family;
   const fitting = nodes.filter((node) => node.row >= 0 && (!family || node.family === family));
   return fitting.length ? model.event(Math.min(...fitting.map((node) => node.row))) : null;
@@ -234,7 +234,7 @@ async function reachedView(app, model, event) {
       change.op === "removed" ? " ended" : change.isNew ? " made" : ` now ${num(change.weight)}`))));
   }
   const answers = await answersTo(model, event);
-  if (answers.length) parts.push(h("h5", {}, `Answers to it (${answers.length})`), expandable(h("ul", { class: "events" }), answers, 8, (each) => reachedEvent(app, model, each)));
+  if (answers.length) parts.push(h("h5", {}, answers[0].target === event.agent ? `Answers to it (${answers.length})` : "Said next"), expandable(h("ul", { class: "events" }), answers, 8, (each) => reachedEvent(app, model, each)));
   if (held.length) {
     parts.push(h("p", {}, `${plural(held.length, "other")} ${held.length === 1 ? "remembers" : "remember"} it: `, held.map((each, i) => [i ? ", " : "", agentLink(app, model, each.agent)]), "."));
     parts.push(expandable(h("ul", { class: "reached" }), held, 10, (each) => heldView(app, model, each)));
@@ -249,14 +249,15 @@ function reachedEvent(app, model, event) {
   return h("li", { "data-row": event.row }, eventWords(app, model, event, { cut: 160 }), " ", go);
 }
 
-/** What was said back in the same thread: the next events of the same item by others, or to the one who acted. */
+/** What was said back in the same thread: later events of the same item that turn to the one who acted. */
 async function answersTo(model, event) {
   if (event.item < 0) return [];
   const isThread = (each) => each.item === event.item && each.agent !== event.agent && each.row > event.row && (each.kind === event.kind || kindOf(model, each.kind).is_reply);
   const found = [];
   for (let t = event.step; t <= Math.min(model.steps, event.step + 5) && found.length < 40; t++) found.push(...(await model.events(t).catch(() => [])).filter(isThread));
   const toIt = found.filter((each) => each.target === event.agent);
-  return toIt.length ? toIt : found.slice(0, 3);
+  // In talk that is addressed to nobody, the next words are the nearest to an answer.
+  return toIt.length || event.target >= 0 ? toIt : found.filter((each) => each.target < 0 && each.text).slice(0, 3);
 }
 
 /** Memories of others that came from an event, and what they were recalled for. */
@@ -301,7 +302,7 @@ async function treeOf(model, event) {
 }
 
 /** A tree as nested lists, the event at hand marked. */
-export function treeView(app, model, tree, row) {
+function treeView(app, model, tree, row) {
   const children = new Map();
   const isChild = new Set();
   for (const [from, to] of tree.edges || []) {
