@@ -136,6 +136,7 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
         "tie_kinds": list(society.tie_kinds),
         "directed": society.directed,
         "tables": list(society.tables),
+        "said_events": list(getattr(society, "said_events", ())),
         "private_events": list(getattr(society, "private_events", ())),
         "notable": dict(getattr(society, "notable", {})),
         "versions": versions(board is not None),

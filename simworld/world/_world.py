@@ -93,6 +93,8 @@ class World(Remembering, mesa.Model):
     """Observers measured by default: names, or observer classes of the scenario's own."""
     default_steps: ClassVar[int] = 50
     """Steps of a run when the user gives none."""
+    said_events: ClassVar[tuple[str, ...]] = ()
+    """Kinds of event whose text is what the agent says or writes; a viewer guesses where none is named."""
     private_events: ClassVar[tuple[str, ...]] = ()
     """Kinds of event that only those who take part in it know of."""
     notable: ClassVar[Mapping[str, str]] = {}

@@ -58,6 +58,7 @@ class Quarrel(sw.World):
     policies = {"rules": {Post: post, Read: read}, "null": {Post: post, Read: stay}}
     observers = ("reciprocity", "actions")
     default_steps = 8
+    said_events = ("post",)
     notable = {"unfollow": "stops following"}
 
     def step(self):

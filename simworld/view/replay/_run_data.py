@@ -45,11 +45,11 @@ LOOK_EVERY_S = 0.5
 SPEECH = frozenset({
     "say", "tell", "post", "comment", "reply", "share", "quote", "confer", "think", "talk", "message", "whisper", "ask",
     "answer", "speak", "speech", "argue", "claim", "accuse", "defend", "propose", "introduce", "write", "announce",
-    "interview", "gossip", "chat", "vote speech", "last words",
+    "gossip", "chat", "vote speech", "last words",
 })  # fmt: skip
 """Kinds of event whose text is words that somebody says or writes; others count when most of their texts are
 sentences."""
-NO_SPEECH = frozenset({"seed", "move", "intervention", "refusal", "join", "leave", "end", "plan"})
+NO_SPEECH = frozenset({"seed", "move", "intervention", "refusal", "join", "leave", "end", "plan", "interview"})
 REPLIES = frozenset({"reply", "comment", "answer", "quote"})
 """Kinds that answer what stands before them."""
 SOME_PERSONAS = 1_000
@@ -306,6 +306,7 @@ class Recording:
 
     def _event_kinds(self) -> list[dict[str, Any]]:
         private = set(self.manifest.get("private_events", ()))
+        said = set(self.manifest.get("said_events", ()))
         # Some texts say what all are like.
         some = pl.col("text").filter(pl.col("text") != "").head(200)
         ends = some.str.contains(r"[.!?…][\"'”’)]*\s*$")
@@ -317,8 +318,10 @@ class Recording:
             {
                 "name": row["kind"], "count": row["count"], "has_text": row["texts"] > 0,
                 "is_private": row["kind"] in private,
-                "is_speech": row["texts"] > 0 and row["who"] and row["kind"] not in NO_SPEECH
-                and (row["kind"] in SPEECH or row["sentences"] * 2 > row["texts"]),
+                "is_speech": row["texts"] > 0 and row["who"] and (
+                    row["kind"] in said if said else row["kind"] not in NO_SPEECH
+                    and (row["kind"] in SPEECH or row["sentences"] * 2 > row["texts"])
+                ),
                 "is_reply": row["kind"] in REPLIES,
             }
             for row in found.iter_rows(named=True)

@@ -112,7 +112,7 @@ class Session:
         plain: dict[str, Callable[[], Any]] = {
             "head": recording.head, "findings": recording.findings, "marks": lambda: marks(recording),
         }  # fmt: skip
-        blocks = {"layout": run.layout, "traits": run.traits, "metrics": recording.metrics}
+        blocks = {"layout": self._placed_as(run).layout, "traits": run.traits, "metrics": recording.metrics}
         match rest:
             case [name] if name in plain:
                 return recording.once(("answer", name), lambda: _json(plain[name]()))
@@ -135,6 +135,12 @@ class Session:
                 row = _whole(asked["row"][0]) if "row" in asked else -1
                 return _json(lineage(recording, -1 if item == "-1" else _whole(item, 18), row))
         raise NoSuchPath(f"nothing is at {'/'.join(rest)[:80]!r} of a run")
+
+    def _placed_as(self, run: RunData) -> RunData:
+        """Return the run whose layout a run has: side by side, an agent stands in one place in both."""
+        first, here = self.runs[0].recording, run.recording
+        is_one = first.n_agents == here.n_agents and first.run.plan.scenario == here.run.plan.scenario
+        return self.runs[0] if self.compares and is_one else run
 
     def _decisions(self, recording: Recording, step: int, agent: int) -> Answer:
         # Repeating a step mounts the scenario: one at a time.
