@@ -3,11 +3,15 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: demo test check bench setup lock clean
+.PHONY: demo view test check bench setup lock clean
 
 demo: $(READY)
 	@.venv/bin/simworld run friendship_paradox
+	@echo "to see it move in the browser: make view"
 	@echo "to type simworld yourself: source .venv/bin/activate"
+
+view: $(READY)
+	@.venv/bin/simworld view last
 
 test: $(READY)
 	@$(PY) -m ruff format --check .

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simworld.run import Run, diff, fork, load_run, resume, run, verify
     from simworld.schema import Decision, Globals, Params, Record, Refusal, field
     from simworld.sweep import Campaign, load_campaign, sweep
+    from simworld.view import view
     from simworld.world import Encounter, World
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "run": ("Run", "diff", "fork", "load_run", "resume", "run", "verify"),
     "schema": ("Decision", "Globals", "Params", "Record", "Refusal", "field"),
     "sweep": ("Campaign", "load_campaign", "sweep"),
+    "view": ("view",),
     "world": ("Encounter", "World"),
 }
 _ROOM_OF = {name: room for room, names in _HOMES.items() for name in names}
@@ -67,6 +69,7 @@ __all__ = [
     "sweep",
     "vectorised",
     "verify",
+    "view",
 ]
 
 

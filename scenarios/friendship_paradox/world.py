@@ -109,6 +109,8 @@ class FriendshipParadox(sw.World):
     directed = True
     with_personas = True
     default_steps = 10
+    said_events = ("post", "comment", "reply")
+    notable = {"actions.share": "first share"}
     observers = (
         "friendship_paradox", "degrees", "reciprocity", "actions", NetworkMeans, GeneralisedParadox, RareContacts,
     )  # fmt: skip

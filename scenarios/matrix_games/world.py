@@ -161,6 +161,7 @@ class MatrixGames(sw.World):
     starting_graph = "watts_strogatz_graph:k=4,p=0.1"
     with_personas = True
     default_steps = 200
+    notable = {"strategies.fixed": "one strategy is left"}
     observers = (
         Play, Strategies, Tournament, Cooperation, "inequality", "persona_effects", Answering, Reputation,
     )  # fmt: skip

@@ -71,6 +71,7 @@ class PublicGoods(sw.World):
     agent_classes = (Player,)
     with_personas = True
     default_steps = 10
+    notable = {"voided": "first void group"}
     observers = (Contributions, "inequality", "persona_effects")
 
     @property

@@ -223,6 +223,12 @@ class Traitors(sw.World):
     }  # fmt: skip
     with_personas = True
     default_steps = 10
+    said_events = ("say", "confer", "think")
+    private_events = ("confer", "night vote", "think")
+    notable = {
+        "banished": "banished", "murdered": "murdered", "eliminated": "eliminated", "end": "game over",
+        "deception.lies": "first lie",
+    }  # fmt: skip
     observers = (Outcome, Votes, Beliefs, Deception, Traits)
 
     @property

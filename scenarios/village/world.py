@@ -119,6 +119,8 @@ class Village(sw.World):
     with_personas = True
     starting_cast = "village"
     default_steps = 288
+    said_events = ("say",)
+    notable = {"seed": "news", "decide to go": "decides to go", "decide not to go": "stays away", "attend": "comes"}
     observers = (Diffusion, Acquaintance, Reflections)
 
     @property

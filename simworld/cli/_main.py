@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from simworld.cli import _campaigns, _forks, _memory, _models
+from simworld.cli import _campaigns, _forks, _memory, _models, _view
 from simworld.cli._errors import FAILED, Commands, complain, cut_short
 from simworld.cli._setting import Setting
 from simworld.errors import UsageError
@@ -109,6 +109,7 @@ def list_(scenario: str | None, observers: bool, casts: bool, memory: bool) -> N
 )
 @option("--state-every", type=int, metavar="K", default=1, show_default=True, help="Steps between recorded states.")
 @option("--no-events", is_flag=True, help="Record no events.")
+@option("--watch", is_flag=True, help="Open the replay viewer on the growing run.")
 @option("--quiet", is_flag=True, help="Print the run's folder and nothing else.")
 def run(
     scenario: str,
@@ -131,6 +132,7 @@ def run(
     out: Path | None,
     state_every: int,
     no_events: bool,
+    watch: bool,
     quiet: bool,
     **models: Any,
 ) -> None:
@@ -156,6 +158,8 @@ def run(
         "memory": _memory_of(memory, no_memory, no_reflection), "null_runs": _null_runs(with_null, null_runs),
         "state_every": state_every, "record_events": not no_events,
     }  # fmt: skip
+    if watch and (dry_run or quiet):
+        raise UsageError(f"--watch shows a run as it grows; leave --{'dry-run' if dry_run else 'quiet'} out")
     if dry_run and tape is not None:
         raise UsageError("a tape is repeated without asking anybody; leave --dry-run out")
     if dry_run:
@@ -175,15 +179,19 @@ def run(
         # The reader of a pipe may leave; that is no reason not to run.
         with contextlib.suppress(BrokenPipeError):
             _tables.begin(_tables.console(), begun, told)
-    try:
-        with _progress.progress("running", quiet=quiet, board=prepared.board) as report:
-            execute(prepared, path, report)
-    except KeyboardInterrupt:
-        raise cut_short(path) from None
-    if quiet:
-        click.echo(path)
-    else:
-        _tables.end(_tables.console(), Run(path), told)
+    with contextlib.ExitStack() as until_the_end:
+        watched = until_the_end.enter_context(_view.beside(path)) if watch else None
+        try:
+            with _progress.progress("running", quiet=quiet, board=prepared.board) as report:
+                execute(prepared, path, report)
+        except KeyboardInterrupt:
+            raise cut_short(path) from None
+        if quiet:
+            click.echo(path)
+        else:
+            _tables.end(_tables.console(), Run(path), told)
+        if watched is not None:
+            watched.stay()
 
 
 def _null_runs(with_null: bool, said: int | None) -> int:
@@ -216,7 +224,7 @@ def _once(given: list[tuple[str, Any]]) -> dict[str, Any]:
 def _of_tape(call: dict[str, Any]) -> dict[str, Any]:
     """Return what may differ when a tape is repeated, if nothing else was said."""
     context = click.get_current_context()
-    free = {"scenario", "tape", "observer", "steps", "state_every", "no_events", "out", "quiet", "dry_run"}
+    free = {"scenario", "tape", "observer", "steps", "state_every", "no_events", "out", "quiet", "dry_run", "watch"}
     for name in context.params.keys() - free:
         if context.get_parameter_source(name) not in (click.core.ParameterSource.DEFAULT, None):
             raise UsageError(
@@ -293,23 +301,65 @@ def show(run: str | None) -> None:
         _tables.everything(out, _runs.find(run))
 
 
-@cli.command(epilog=RUN_HELP, short_help="Write a run's tables or its graph for other programs.")
+@cli.command(epilog=RUN_HELP, short_help="Write a run's tables, its graph, or one page that shows it all.")
 @click.argument("run")
-@click.argument("format")
+@click.argument("format", required=False)
 @option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to.  [default: ./<run>-FORMAT]")
 @option("--step", type=int, metavar="T", help="Step of the graph; by default the last. Tables hold all steps.")
 @option("--kind", metavar="K", help="Kind of tie of the graph; by default the main one.")
-def export(run: str, format: str, to: Path | None, step: int | None, kind: str | None) -> None:
-    """Write a run's tables (csv, parquet, jsonl) or its graph (graphml, gexf) for other programs."""
-    from simworld.cli import _runs
+@option(
+    "--html", is_flag=True, help="Write the viewer with the run as one HTML file that needs no server and no network."
+)
+@option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The HTML file.  [default: ./<run>.html]")
+@option("--beside", metavar="RUN", help="With --html: a second run, shown side by side.")
+@option(
+    "--redact",
+    is_flag=True,
+    help="With --html: without prompts, replies, decisions, private memories and the texts of private events.",
+)
+@option("--no-charts", is_flag=True, help="With --html: without the charts, and five megabytes smaller.")
+@option("--force", is_flag=True, help="With --html: write over a file, and write one that is very large.")
+def export(
+    run: str,
+    format: str | None,
+    to: Path | None,
+    step: int | None,
+    kind: str | None,
+    html: bool,
+    out: Path | None,
+    beside: str | None,
+    redact: bool,
+    no_charts: bool,
+    force: bool,
+) -> None:
+    """Write a run's tables (csv, parquet, jsonl) or its graph (graphml, gexf) for other programs, or with --html one
+    file that shows it all: it opens from the disk, without a server and without a network.
+
+    \b
+    simworld export last csv
+    simworld export last --html
+    simworld export last --html --redact --out to_share.html
+    """
+    from simworld.cli import _page, _runs
+    from simworld.run import FORMATS
     from simworld.run import export as export_run
 
+    if format == "html":
+        format, html = None, True
+    of_page = {"--out": out, "--beside": beside, "--redact": redact, "--no-charts": no_charts, "--force": force}
+    _page.check(html, format, FORMATS, {"--to": to, "--step": step, "--kind": kind}, of_page)
     found = _runs.find(run)
+    if html:
+        others = [] if beside is None else [_runs.find(beside)]
+        _page.write([found, *others], out, is_redacted=redact, has_charts=not no_charts, is_forced=force)
+        return
+    assert format is not None
     folder = Path(f"{found.path.resolve().name}-{format}") if to is None else to
     for file in export_run(found, format, folder, step=step, kind=kind):
         click.echo(_runs.shown(file))
 
 
+cli.add_command(_view.view)
 cli.add_command(_campaigns.sweep)
 cli.add_command(_campaigns.report)
 cli.add_command(_forks.fork)

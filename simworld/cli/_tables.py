@@ -169,6 +169,9 @@ def end(out: Console, run: Run, told: Sequence[str] = (), forked_from: Run | Non
     if forked_from is not None:
         out.print(Text(f"  simworld diff {reference(forked_from)} {name}"), soft_wrap=True)
     out.print(
+        Text(f"  simworld view {name}") + text("  (in the browser: who did what, and why)", "dim"), soft_wrap=True
+    )
+    out.print(
         Text(f"  simworld show {name}") + text(f"  ({left} more findings)" if left else "", "dim"), soft_wrap=True
     )
     out.print(Text(f"  simworld verify {name}"), soft_wrap=True)

@@ -11,6 +11,7 @@ from typing import Any
 from simworld.errors import ParameterError, UsageError
 from simworld.mind.llm import Speak
 from simworld.persona import Persona
+from simworld.run._again import Decided, decisions_at, decisions_of
 from simworld.run._diff import Difference, Divergence, diff
 from simworld.run._export import FORMATS, export
 from simworld.run._fork import prepare_fork
@@ -42,6 +43,7 @@ __all__ = [
     "NULL_RUNS",
     "Asked",
     "Check",
+    "Decided",
     "Difference",
     "Divergence",
     "Estimate",
@@ -58,6 +60,8 @@ __all__ = [
     "agent_of",
     "ask",
     "continue_run",
+    "decisions_at",
+    "decisions_of",
     "diff",
     "embedder_named",
     "execute",

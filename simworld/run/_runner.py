@@ -130,11 +130,15 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
         "plan": plan.model_dump(mode="json"),
         "mind_note": "; ".join(f"{label}: {note}" if len(notes) > 1 else note for label, note in notes.items()),
         "minds": counts,
+        **_seats(prepared, list(counts)),
         "determinism": "exact" if board is None or board.only_tape else "live: only its tape is exact",
         "notes": list(society.notes),
         "tie_kinds": list(society.tie_kinds),
         "directed": society.directed,
         "tables": list(society.tables),
+        "said_events": list(getattr(society, "said_events", ())),
+        "private_events": list(getattr(society, "private_events", ())),
+        "notable": dict(getattr(society, "notable", {})),
         "versions": versions(board is not None),
         "git_commit": _git_commit(),
         **more,
@@ -154,6 +158,14 @@ def write_manifest(path: Path, prepared: Prepared, status: str, **more: Any) -> 
         manifest |= {"service": reached, "prompts": dict(sorted(prepared.seating.book.files.items()))}
     manifest["sha256"] = manifest_hash(manifest)
     write_whole(path / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _seats(prepared: Prepared, labels: list[str]) -> dict[str, str]:
+    """Return which of the minds decides for each agent of the start, as places in their list; nothing for one mind."""
+    if len(labels) < 2 or prepared.seating is None:
+        return {}
+    places = {label: str(i) for i, label in enumerate(labels)}
+    return {"seats": " ".join(places[label] for label in prepared.seating.labels)}
 
 
 def _on_tape(tape: SqliteTape | None) -> dict[str, Any]:

@@ -93,6 +93,12 @@ class World(Remembering, mesa.Model):
     """Observers measured by default: names, or observer classes of the scenario's own."""
     default_steps: ClassVar[int] = 50
     """Steps of a run when the user gives none."""
+    said_events: ClassVar[tuple[str, ...]] = ()
+    """Kinds of event whose text is what the agent says or writes; a viewer guesses where none is named."""
+    private_events: ClassVar[tuple[str, ...]] = ()
+    """Kinds of event that only those who take part in it know of."""
+    notable: ClassVar[Mapping[str, str]] = {}
+    """What a viewer marks on the timeline, in words: kinds of event, and metrics, marked where they first leave 0."""
 
     def __init__(
         self,
@@ -144,6 +150,9 @@ class World(Remembering, mesa.Model):
         self.start_graph: GraphData | None = start
         self.interventions: list[int] = []
         """Steps after which something was changed from outside: what theory says of the whole run no longer holds."""
+        self.witness: Callable[[Question, Answers, Sequence[str]], None] | None = None
+        """Told of every question with its answers and the label of each mind that gave one, by whoever repeats a run;
+        it must change nothing."""
         self.notes: list[str] = list(start.notes) if start is not None else []
         """What a user should know about how the society was made; shown with the run."""
         self.table = Table(_agent_columns(type(self).agent_classes))
@@ -429,6 +438,8 @@ class World(Remembering, mesa.Model):
         for at, refusal in sorted(answers.refusals.items()):
             data = {**refusal.model_dump(), "mind": labels(at), "purpose": purpose}
             self.emit("refusal", agent=int(ids[at]), data=data)
+        if self.witness is not None:
+            self.witness(question, answers, [labels(at) for at in range(len(ids))])
         return answers
 
     def _route(self, question: Question) -> tuple[Answers, Callable[[int], str]]:

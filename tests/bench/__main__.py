@@ -30,6 +30,7 @@ BENCHMARKS = {
     "society": "friendship_paradox, with a profile",
     "memories": "retrieval of memories against one NumPy pass; storing; the village; its index",
     "campaigns": "many short runs on two workers, against the ideal and mesa.batch_run",
+    "viewer": "the replay viewer in headless Chromium: first paint, memory, scrubbing, jumps",
     "llm": "language-model minds, against bare loops over both clients",
     "startup": "simworld --help, import simworld",
 }

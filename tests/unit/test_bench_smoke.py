@@ -3,14 +3,17 @@
 No figure is judged here: a tiny run says nothing about speed.
 """
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = {"memory", "startup", "llm", "memories", "campaigns"}
+SLOW = {"memory", "startup", "llm", "memories", "campaigns", "viewer"}
 """These start processes of their own, or chromadb."""
+HAS_BROWSER = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
 
 
 @pytest.fixture
@@ -30,6 +33,8 @@ def names():
 
 @pytest.mark.parametrize("name", names())
 def test_reports_rows_and_figures(bench, name):
+    if name == "viewer" and not HAS_BROWSER and not os.environ.get("SIMWORLD_NEEDS_BROWSER"):
+        pytest.skip("there is no Chromium")
     report = bench.benchmark(name)(bench.Size.TINY)
     assert name in bench.BENCHMARKS
     assert report.rows

@@ -150,7 +150,7 @@ def test_every_option_names_its_variable() -> None:
 
 def test_the_commands_are_those_that_exist_in_their_order() -> None:
     assert list(cli.commands) == [
-        "list", "run", "resume", "verify", "show", "export", "sweep", "report", "fork", "diff", "ask",
+        "list", "run", "resume", "verify", "show", "export", "view", "sweep", "report", "fork", "diff", "ask",
         "memory", "new", "doctor",
     ]  # fmt: skip
     text = CliRunner().invoke(cli, []).stdout
