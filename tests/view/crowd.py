@@ -38,7 +38,7 @@ class Crowd(sw.World):
     ties = ("knows", "likes")
     default_steps = 11
     private_events = ("whisper",)
-    notable = {"quarrel": "somebody quarrels", "cross": "the first is cross"}
+    notable = {"quarrel": "somebody quarrels", "cross": "the first is cross", "hole": "no number"}
 
     def step(self):
         t, n, g = self.table, self.n_agents, self.stream("step", self.t)

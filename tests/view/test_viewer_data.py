@@ -15,9 +15,10 @@ import pytest
 import simworld as sw
 from simworld.errors import CorruptRunError, Interrupted, UsageError
 from simworld.run import Run, fork, load_run
-from simworld.view.replay import NoSuchPath, Session, _run_data
+from simworld.view.replay import NoSuchPath, Session, _run_data, _story
 from simworld.view.replay._layout import Placed, layout, union_of
 from simworld.view.replay._pack import Coded, narrow, pack, to_json, unpack
+from simworld.view.replay._redact import RedactedRun
 from simworld.view.replay._run_data import Recording
 from tests.view.crowd import EVIL, crowd
 
@@ -177,6 +178,8 @@ def test_an_interrupted_run_and_a_fork_say_so(run: Run, tmp_path: Path) -> None:
     assert (stopped.status, stopped.head()["is_growing"]) == ("interrupted", False)
     assert [m["kind"] for m in ask(Session([tmp_path / "run"]), "run/0/marks")][-1] == "stopped"
     other = fork(run, 4, cells={("3", "sent"): 50}, out=tmp_path / "fork")
+    assert "sent of agent 3 = 50" in str(Recording(other).head())
+    assert "sent of agent 3" not in str(Recording(RedactedRun(other)).head())
     session = Session([run, other])
     marks = ask(session, "run/1/marks")
     assert any(m["kind"] == "intervention" and m["step"] in (4, 5) for m in marks)
@@ -288,6 +291,7 @@ def test_an_agents_story_is_what_the_run_says_of_it(village: Session) -> None:
     view = run.memory_of(agent)
     assert [m["id"] for m in story["memory"]] == [m.id for m in view.records]
     heard = next(m for m in story["memory"] if m["id"] == told["id"][0])
+    assert [_story._stands_in("no", said) for said in ("I know no.", "no", "I know")] == [True, True, False]
     event = run.events.row(heard["event_row"], named=True)
     assert (event["kind"], event["agent"], event["target"]) == ("say", told["source"][0], agent)
     assert event["text"] in heard["text"]

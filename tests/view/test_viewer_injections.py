@@ -54,6 +54,10 @@ OPEN_ALL = """async (tab) => {
 }"""
 """Opens what folds, presses one button of each label, and chooses what can be chosen, in one panel."""
 
+HAS_WORDS = """([tab, words]) => document.querySelector(`#panel-${tab}`).textContent.includes(words)"""
+WHOLE = {"metrics": ATTACKS[0], "agents": ATTACKS[1], "run": ATTACKS[1]}
+"""Words that a panel has once it is read whole."""
+
 AUDIT = """() => {
     const found = [];
     if (window.hit !== undefined) found.push(`hit ${window.hit}`);
@@ -114,6 +118,9 @@ def walked(
                 state = {"step": step, "agent": agent, "event": row, "tab": tab}
                 page.evaluate("(state) => simworld.store.set(state)", state)
                 page.wait_for_timeout(80)
+                # What is visited once must have been read by then, however busy the machine.
+                if tab in WHOLE:
+                    page.wait_for_function(HAS_WORDS, arg=[tab, WHOLE[tab]])
                 words[tab] += page.evaluate(OPEN_ALL, tab)
             assert page.evaluate(AUDIT) == [], (tab, agent)
     page.evaluate("simworld.store.set({ tab: 'feed', event: -1 })")

@@ -322,6 +322,11 @@ def test_a_point_of_a_campaign_leads_to_its_runs(coins: CampaignResults, shown: 
         page.locator(".open-run").last.click()
         page.wait_for_selector(".panel-about .pairs")
         assert str(coins.run(point, 1).digest) in page.locator(".panel-about").inner_text()
+        # Two that are asked for at once come each once.
+        asked = f"simworld.source.json('campaign-run/{point}/0')"
+        both = "Promise.all([simworld.loadRuns(2), simworld.loadRuns(2)])"
+        indexes = "simworld.runs.map((run) => run.index)"
+        assert page.evaluate(f"{asked}.then(() => {both}).then(() => {indexes})") == [0, 1]
 
 
 def test_texts_of_a_run_stay_texts_in_every_panel(tmp_path: Path, shown: Any) -> None:

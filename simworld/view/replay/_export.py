@@ -253,7 +253,7 @@ class _Answers:
         return {"items": items, "rows": rows, "trees": trees}
 
     def _leave(self, words: str) -> None:
-        self._left_out.append(f"{self._prefix}{words}")
+        self._left_out.append(f"{self._prefix}{json.loads(self._homeless(to_json(words)))}")
 
 
 def encoded(name: str) -> str:

@@ -72,7 +72,9 @@ def _notable_metrics(recording: Recording) -> list[dict[str, Any]]:
     metrics, found = recording.run.metrics, []
     for name, words in recording.head()["notable"].items():
         if name in recording.metric_names:
-            above = metrics.filter((pl.col(name) > 0) & (pl.col("step") <= recording.steps))["step"]
+            # Not a number counts as larger than any number there.
+            value = pl.col(name).cast(pl.Float64)
+            above = metrics.filter((value > 0) & value.is_not_nan() & (pl.col("step") <= recording.steps))["step"]
             if len(above):
                 found.append(_mark(int(above.min()), "metric", str(words)))  # type: ignore[arg-type]
     return found

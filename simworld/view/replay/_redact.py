@@ -51,6 +51,7 @@ class RedactedRun(Run):
         self.manifest = {
             **self.manifest,
             "error": LEFT_OUT if self.manifest.get("error") else self.manifest.get("error"),
+            "notes": [_unquoted(str(note)) for note in self.manifest["notes"]],
         }
         self.plan = self.plan.model_copy(update={"params": {n: _short(v) for n, v in self.plan.params.items()}})
 
@@ -121,6 +122,14 @@ def _is_free(column: pl.Series) -> bool:
     different = column.drop_nulls().unique()
     longest: Any = different.str.len_chars().max()
     return len(different) > MOST_WORDS or (longest or 0) > LONGEST_WORD
+
+
+def _unquoted(note: str) -> str:
+    """Return a note of the run; that of a fork without the values that it changed."""
+    if not note.startswith("forked from "):
+        return note
+    before, colon, _ = note.partition(": ")
+    return f"{before}{colon}{LEFT_OUT}" if colon else note
 
 
 def _short(value: Any) -> Any:

@@ -61,7 +61,7 @@ class Session:
         self._opened: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self._repeats = threading.Lock()
-        self._decided: OrderedDict[tuple[Recording, int, int], dict[Any, Any]] = OrderedDict()
+        self._decided: OrderedDict[tuple[Path, int, int], dict[Any, Any]] = OrderedDict()
         self._compared: tuple[Any, Any] | None = None
 
     def start(self) -> None:
@@ -149,12 +149,18 @@ class Session:
                 raise NoSuchPath(f"no agent {agent}; this run has 0 to {recording.n_agents - 1}")
             # What one agent saw leads on to what others did in the same step: small societies are asked together.
             everybody = recording.n_agents <= TOGETHER
-            key = (recording, step, -1 if everybody else agent)
-            if key not in self._decided:
-                self._decided[key] = _story.decisions(recording, step, None if everybody else [agent])
+            # By folder: a recording as key would keep all tables of every look at a growing run.
+            key = (recording.run.path, step, -1 if everybody else agent)
+            found = self._decided.get(key)
+            if found is None:
+                found = _story.decisions(recording, step, None if everybody else [agent])
+                # What cannot be repeated yet may be later on in a growing run.
+                if "error" not in found or not recording.is_growing:
+                    self._decided[key] = found
                 while len(self._decided) > DECIDED_KEPT:
                     self._decided.popitem(last=False)
-            found = self._decided[key]
+            else:
+                self._decided.move_to_end(key)
             return _json(found if "error" in found else found.get(agent, []))
 
     def _compare(self) -> dict[str, Any]:

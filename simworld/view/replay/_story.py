@@ -240,10 +240,12 @@ def _event_finder(
 def _stands_in(text: str, said: str) -> bool:
     """Whether a text is part of another, and no mere part of a word of it."""
     at = said.find(text)
-    if at < 0:
-        return False
-    before, after = said[at - 1 : at], said[at + len(text) : at + len(text) + 1]
-    return not ((before.isalnum() and text[0].isalnum()) or (after.isalnum() and text[-1].isalnum()))
+    while at >= 0:
+        before, after = said[at - 1 : at], said[at + len(text) : at + len(text) + 1]
+        if not ((before.isalnum() and text[0].isalnum()) or (after.isalnum() and text[-1].isalnum())):
+            return True
+        at = said.find(text, at + 1)
+    return False
 
 
 # -- asked ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ export function comparePanel(app) {
       fill(body, h("div", { class: "empty" }, h("p", {}, "One run is open, so there is nothing to compare."), h("p", {}, "Open two: ", h("code", {}, "simworld view RUN OTHER"), ". A fork beside what it was forked from shows what the change did.")));
       return;
     }
-    const now = app.runs.map((model) => `${model.index}:${model.steps}`).join("|");
+    const now = app.runs.map((model) => `${model.index}:${model.steps}:${model.head.status}`).join("|");
     if (now !== key) {
       fill(body, h("p", { class: "waiting" }, "Comparing the two runs, step by step…"));
       const found = await app.source.json("compare").catch((error) => ({ error: error.message }));

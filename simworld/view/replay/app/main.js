@@ -31,6 +31,7 @@ class Page {
     this.session = session;
     this.store = new Store();
     this.runs = [];
+    this.loading = Promise.resolve();
     this.graphs = [];
     this.isScrubbing = false;
     this.isFollowing = false;
@@ -99,7 +100,13 @@ class Page {
   // Start --------------------------------------------------------------------------------------------------------------------
 
   async loadRuns(count) {
-    while (this.runs.length < count) this.runs.push(await RunModel.open(this.source, this.runs.length));
+    // One after another: two that load at once would open one run twice, and leave the other out.
+    const before = this.loading;
+    this.loading = (async () => {
+      await before.catch(() => null);
+      while (this.runs.length < count) this.runs.push(await RunModel.open(this.source, this.runs.length));
+    })();
+    await this.loading;
   }
 
   async start() {

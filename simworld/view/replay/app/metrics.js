@@ -62,11 +62,13 @@ export function metricsPanel(app) {
   }
 
   async function load(next) {
+    const steps = next.steps;
     model = next;
-    readSteps = model.steps;
+    readSteps = -1; // until all is read: what failed is asked for again
     drawnKey = "";
     ranges = new Map();
     [series, findings] = await Promise.all([model.metrics(), model.findings().catch(() => ({}))]);
+    readSteps = steps;
     const names = Object.keys(series.columns);
     const { metric } = app.store.state;
     chosen = new Set([...chosen].filter((name) => names.includes(name)));
@@ -116,7 +118,10 @@ export function metricsPanel(app) {
   });
 
   function refresh() {
-    work().catch((error) => fill(list, errorWords(error)));
+    work().catch((error) => {
+      delete list.dataset.names;
+      fill(list, errorWords(error));
+    });
   }
 
   function mark(step) {

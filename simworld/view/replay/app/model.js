@@ -127,6 +127,7 @@ export class RunModel {
     const old = this.head;
     if (head.steps === old.steps && head.is_growing === old.is_growing && head.status === old.status) return false;
     this.source.forget(`run/${this.index}/`);
+    this.source.forget("compare");
     this.source.answers.set(path, Promise.resolve(head));
     const first = head.chunk_steps === old.chunk_steps ? Math.floor(Math.max(0, old.steps) / head.chunk_steps) : 0;
     for (const stream of this.streams.values()) stream.drop(first);
