@@ -23,6 +23,7 @@ from simworld.sweep import CampaignResults
 from simworld.view import Viewer, serve
 from tests.server import ModelServer
 from tests.unit.campaigns import campaign, write_coin
+from tests.view.crowd import crowd
 from tests.view.hostile import ATTACKS
 from tests.view.viewer import chromium, opened
 
@@ -160,6 +161,17 @@ def test_somebody_finds_out_why_one_unfollowed_another(tmp_path: Path, shown: An
         first = page.locator(".causes > .cause-item").first
         assert first.get_attribute("data-agent") == str(ended["target"])
         assert "is a fool" in first.inner_text()
+
+
+def test_somebody_not_born_yet_has_a_card(tmp_path: Path, shown: Any) -> None:
+    run = crowd(tmp_path)
+    late = int(run.state()["id"].max())  # type: ignore[arg-type]
+    assert late >= run.state(0).height
+    with serve([run]) as viewer:
+        page = shown(viewer, f"#step=0&agent={late}")
+        page.wait_for_function("() => document.querySelector('.panel-agent').innerText.includes('mood')")
+        page.evaluate(f"simworld.store.set({{ step: {run.steps} }})")
+        page.wait_for_selector(".panel-agent .spark rect", state="attached")
 
 
 def test_a_model_is_named_with_its_prompt_its_reply_and_its_tokens(tmp_path: Path, shown: Any) -> None:

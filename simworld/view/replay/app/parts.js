@@ -402,7 +402,7 @@ export function sparkline(series, step) {
   if (labels) {
     for (let i = 0; i < n;) {
       let end = i;
-      while (end < n && values[end] === values[i]) end++;
+      while (end < n && Object.is(values[end], values[i])) end++; // NaN, of somebody not born yet, is itself
       if (values[i] < labels.length) {
         svg.append(h("rect", { x: x(i), y: 7, width: Math.max(1.2, x(Math.min(end, n - 1)) - x(i) - 0.6), height: 12, class: `tone tone-${values[i] % 8}` }, h("title", {}, labels[values[i]])));
       }
