@@ -79,7 +79,7 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["resume", "scenarios"], ["scenarios is not a run", "manifest.json"]),
     (["verify", "last"], ["no run in", "simworld run"]),
     (["show", "last"], ["no run in"]),
-    (["export", "last"], ["missing argument 'FORMAT'"]),
+    (["export", "last"], ["csv, parquet", "--html"]),
     (["list", "tinny"], ["no scenario 'tinny'", "did you mean 'tiny'?"]),
     (["list", "tiny", "--casts"], ["list shows one thing"]),
     (["new", "scenarios"], ["is not empty", "--force"]),
