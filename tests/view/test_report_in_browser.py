@@ -6,20 +6,19 @@ Left out where there is no Chromium; with SIMWORLD_NEEDS_BROWSER, as in continuo
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import simworld as sw
 from simworld.sweep import CampaignResults, means
 from simworld.view import write_report
 from tests.unit.campaigns import campaign, write_coin
+from tests.view.viewer import chromium
 
 pytestmark = pytest.mark.slow
 
@@ -30,16 +29,8 @@ DRAWN = "html[data-drawn]"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        if os.environ.get("SIMWORLD_NEEDS_BROWSER"):
-            pytest.fail("there is no Chromium; install Debian's: apt-get install chromium")
-        pytest.skip("there is no Chromium")
-    with sync_playwright() as playwright:
-        # Without a sandbox of its own, as in a container that runs as root; the pages are ours.
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
